@@ -1,0 +1,58 @@
+"""Slow, obvious metrics in pure Python: the oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+def slow_confusion_matrix(
+    pred: Iterable[int], target: Iterable[int], num_classes: int, ignore_index: int = 255
+) -> list[list[int]]:
+    """Rows target, columns prediction; one pixel at a time, Python integers."""
+    matrix = [[0] * num_classes for _ in range(num_classes)]
+    for p, t in zip(list(pred), list(target), strict=True):
+        if int(t) != ignore_index:
+            matrix[int(t)][int(p)] += 1
+    return matrix
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def slow_parts(matrix: list[list[int]], k: int) -> tuple[int, int, int, int]:
+    """True positives, false positives, false negatives and true negatives of class ``k``."""
+    tp = matrix[k][k]
+    fp = sum(matrix[row][k] for row in range(len(matrix)) if row != k)
+    fn = sum(matrix[k][column] for column in range(len(matrix)) if column != k)
+    return tp, fp, fn, sum(map(sum, matrix)) - tp - fp - fn
+
+
+def slow_iou(matrix: list[list[int]]) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio(tp, tp + fp + fn) for tp, fp, fn, _ in parts]
+
+
+def slow_dice(matrix: list[list[int]]) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio(2 * tp, 2 * tp + fp + fn) for tp, fp, fn, _ in parts]
+
+
+def slow_precision(matrix: list[list[int]]) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio(tp, tp + fp) for tp, fp, _, _ in parts]
+
+
+def slow_recall(matrix: list[list[int]]) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio(tp, tp + fn) for tp, _, fn, _ in parts]
+
+
+def slow_mean(values: Iterable[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def slow_accuracy(matrix: list[list[int]]) -> float:
+    return _ratio(sum(matrix[k][k] for k in range(len(matrix))), sum(map(sum, matrix)))
