@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
 import operator
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from segkit.errors import InputError, UnknownNameError
 
-__all__ = ["check_choice", "check_int", "check_number", "check_unknown_options", "did_you_mean", "listed"]
+__all__ = ["check_choice", "check_int", "check_number", "check_unknown_options", "did_you_mean", "listed", "suggests"]
 
 
 def listed(items: Iterable[object], limit: int = 10) -> str:
@@ -80,3 +82,33 @@ def check_unknown_options(what: str, options: Iterable[str], known: Sequence[str
         if name not in known:
             takes = listed(known, 40) or "no options"
             raise UnknownNameError(f"{what} takes no option {name!r}{did_you_mean(name, known)} (it takes {takes})")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def suggests(**usual: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a callable answer unknown keywords with the name that was meant.
+
+    Args:
+        usual: names that other libraries use, and ours for the same thing (``classes="num_classes"``).
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **options: P.kwargs) -> R:
+            for name in options:
+                if name in usual:
+                    raise UnknownNameError(f"unknown argument {name!r}; did you mean {usual[name]!r}?")
+                if name not in known:
+                    raise UnknownNameError(
+                        f"unknown argument {name!r}{did_you_mean(name, known)} (there is {listed(known, 40)})"
+                    )
+            return function(*args, **options)
+
+        return checked
+
+    return decorate

@@ -1,0 +1,62 @@
+"""Preprocessing, as a part of the model: whoever has the weights has it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segkit._checks import check_number
+from segkit.errors import InputError
+
+__all__ = ["Normalize"]
+
+# Full scale of an integer image, by its dtype.
+_SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+class Normalize(nn.Module):
+    """Turn an image as it comes from a file into what the encoder was trained on.
+
+    uint8 is divided by 255 and uint16 by 65535 (by ``scale`` instead, if given), floats are taken as they are; then
+    ``(x - mean) / std`` a channel.
+
+    Args:
+        mean: one value a channel, in units of the scaled image.
+        std: one positive value a channel, likewise.
+        scale: what integer images are divided by; None for the full scale of their dtype.
+
+    Raises:
+        InputError: lengths that differ, or values that are not finite, or a ``std`` or ``scale`` that is not positive.
+
+    Example:
+        >>> Normalize([0.5], [0.5])(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+        tensor([[[[-1.,  1.]]]])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, scale: float | None = None) -> None:
+        super().__init__()
+        means = [check_number("mean", value) for value in mean]
+        stds = [check_number("std", value, above=0) for value in std]
+        if len(means) != len(stds) or not means:
+            raise InputError(f"`mean` and `std` must have one value a channel; got {len(means)} and {len(stds)}")
+        self.scale = None if scale is None else check_number("scale", scale, above=0)
+        # Not saved with the weights: they are part of the configuration.
+        self.register_buffer("mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(stds).view(-1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, C, H, W)`` of uint8, uint16 or floats to float32, normalised."""
+        x = image.float()
+        if not image.is_floating_point():
+            if self.scale is None and image.dtype not in _SCALES:
+                raise InputError(
+                    f"an image must be uint8, uint16 or floating point; got {image.dtype}. "
+                    "Convert it, or give the model a `scale`"
+                )
+            x = x / (self.scale or _SCALES[image.dtype])
+        return (x - self.mean) / self.std
