@@ -1,0 +1,12 @@
+"""The ops that segmentation spends its time in: one plain definition each, and forms made for the device.
+
+``reference/`` defines what an op computes, in plain torch, on any device; ``cpu/`` holds the forms that are fastest
+there. `_choice` says which one runs. Importing this package probes no device and imports no compiler; the first use
+may.
+"""
+
+from segkit.kernels._argmax import argmax_labels
+from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
+from segkit.kernels._confusion import confusion_matrix
+
+__all__ = ["KernelChoice", "KernelTable", "argmax_labels", "confusion_matrix", "kernel_table"]

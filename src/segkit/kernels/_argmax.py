@@ -1,0 +1,60 @@
+"""The op `argmax_labels`: from logits to a label map, upsampled on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segkit._checks import check_int
+from segkit.errors import InputError, ShapeError
+from segkit.kernels import cpu, reference
+from segkit.kernels._choice import Op
+
+__all__ = ["argmax_labels"]
+
+_op = Op("argmax_labels", reference.argmax_labels)
+_op.register("cpu", cpu.argmax_labels, unavailable=cpu.unavailable)
+
+
+def argmax_labels(logits: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    """Return the class with the highest logit of every pixel.
+
+    Args:
+        logits: ``(B, K, H, W)``, float16, bfloat16, float32 or float64, in any memory layout. NaN has no order: where
+            there is one, the label is some class.
+        size: ``(height, width)`` to which the logits are brought first: bilinear, ``align_corners=False``, in float32
+            (float64 stays). None leaves them as they are.
+
+    Returns:
+        ``(B, H, W)`` or ``(B, *size)`` class ids: uint8, or int32 for more than 256 classes. Of equal logits the lower
+        class wins. One class gives zeros; a binary task thresholds instead (``logits > 0``).
+
+    Raises:
+        ShapeError: not ``(B, K, H, W)``, no class, or pixels out of none.
+        InputError: not floating point, or a ``size`` that is not two whole numbers >= 1.
+
+    Example:
+        >>> import torch
+        >>> argmax_labels(torch.tensor([[[[0.0, 2.0]], [[1.0, 2.0]]]]))
+        tensor([[[1, 0]]], dtype=torch.uint8)
+    """
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"`logits` must be a floating-point tensor; got {got}")
+    if logits.ndim != 4 or logits.shape[1] < 1:
+        raise ShapeError(f"`logits` must be (B, K, H, W) with K >= 1; got {tuple(logits.shape)}")
+    return _op(logits.detach(), _check_size(size, logits))
+
+
+def _check_size(size: Sequence[int] | None, logits: Tensor) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = [check_int("size", side, minimum=1) for side in size]
+    if len(sides) != 2:
+        raise InputError(f"`size` must be (height, width); got {tuple(sides)}")
+    height, width = sides
+    if logits.shape[2] == 0 or logits.shape[3] == 0:
+        raise ShapeError(f"no pixels to enlarge: `logits` is {tuple(logits.shape)}; leave `size` out")
+    return None if (height, width) == tuple(logits.shape[2:]) else (height, width)

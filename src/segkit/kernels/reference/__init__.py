@@ -1,0 +1,6 @@
+"""The definitions, in plain torch: short, right on any device, and what every other form is tested against."""
+
+from segkit.kernels.reference.argmax import argmax_labels
+from segkit.kernels.reference.confusion import confusion_matrix
+
+__all__ = ["argmax_labels", "confusion_matrix"]
