@@ -57,7 +57,7 @@ def check_number(
         if isinstance(value, bool | str):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"`{argument}` must be a number; got {value!r}") from None
     if not math.isfinite(number):
         raise InputError(f"`{argument}` must be finite; got {number}")

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,18 @@ def read_json(path: Path) -> Any:
         raise MissingFileError(f"no file {path}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: broken UTF-8 or JSON, or a number of too many digits
         raise DataError(f"{path} is not valid JSON: {error}") from error
 
 
 def contained(root: Path, relative: str | Path) -> Path:
     """Return ``root / relative``; raise `DataError` if it is absolute or leaves ``root`` (links resolved)."""
     candidate = Path(root) / relative
-    if Path(relative).is_absolute() or not candidate.resolve().is_relative_to(Path(root).resolve()):
+    try:
+        inside = not Path(relative).is_absolute() and candidate.resolve().is_relative_to(Path(root).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, links in a circle, a null character
+        raise DataError(f"the path {str(relative)!r} under {root} cannot be read: {error}") from error
+    if not inside:
         raise DataError(f"the path {str(relative)!r} leaves its root {root}; only paths below the root are read")
     return candidate
 
@@ -131,7 +135,21 @@ def _take(lock: Path, mine: Path) -> None:
                     f"the folder {lock.parent} is in use by process {owner['pid']} on {owner['host']}; "
                     f"choose another folder, or remove {lock} if that process is gone"
                 ) from None
-            lock.unlink(missing_ok=True)
+            _discard(lock, mine, owner)
+
+
+def _discard(lock: Path, mine: Path, stale: dict[str, Any] | None) -> None:
+    # Renamed before it is removed: between the look and the removal another process may have taken the stale lock over,
+    # and then it is that one's live lock that has to be put back.
+    aside = mine.with_suffix(".stale")
+    try:
+        lock.rename(aside)
+    except FileNotFoundError:
+        return
+    if _owner(aside) != stale:
+        with suppress(FileExistsError):
+            os.link(aside, lock)
+    aside.unlink()
 
 
 def _owner(lock: Path) -> dict[str, Any] | None:

@@ -13,4 +13,6 @@ def generator(seed: int, *key: int) -> np.random.Generator:
     Generators of different keys are independent (numpy's ``SeedSequence``), so that neither the number of workers nor
     the order of the samples changes what a sample sees.
     """
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, *key))))
+    # The length stands in front, since the words of a SeedSequence are padded with zeros: without it (seed, epoch)
+    # would give the numbers of (seed, epoch, 0).
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(len(key), *key))))

@@ -6,11 +6,10 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Self
 
 from segkit._checks import check_choice, check_int, check_unknown_options, listed
 from segkit._files import read_json, write_json
@@ -213,11 +212,14 @@ class Labels:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build labels from what `to_dict` returned; unknown and missing keys raise `ConfigError`."""
+        """Build labels from what `to_dict` returned; what cannot be used raises `ConfigError`."""
         if not isinstance(values, Mapping) or "names" not in values:
             raise ConfigError(f"labels must be an object with `names`; got {str(values)[:200]}")
-        check_unknown_options("Labels", values, ("names", "palette", "ignore_index", "task"))
-        return cls(**values)
+        try:
+            check_unknown_options("Labels", values, ("names", "palette", "ignore_index", "task"))
+            return cls(**values)
+        except (InputError, TypeError) as error:
+            raise ConfigError(f"these labels cannot be used: {error}") from error
 
     def save(self, path: str | Path) -> None:
         """Write the labels as a JSON file."""
