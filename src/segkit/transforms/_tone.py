@@ -1,0 +1,66 @@
+"""Colour: one table a channel for 8-bit images, arithmetic for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["Tone"]
+
+Array = NDArray[Any]
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and JPEG have it
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A change of colour: ``((v ** gamma) - 0.5) * contrast + 0.5 + brightness + cast`` on values in 0..1.
+
+    Saturation comes first, on 8-bit RGB: each pixel's distance from its grey, times ``saturation``. The range of uint16
+    and float32 images is not known: there the image's mean stands for 0.5, four standard deviations for 1, and there is
+    no gamma.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    gamma: tuple[float, ...]  # one a channel
+    cast: tuple[float, ...]
+
+    def apply(self, image: Array) -> Array:
+        """``(H, W, C)`` to the same shape and type."""
+        if image.dtype != np.uint8:
+            return self._arithmetic(image)
+        tables = self._tables()
+        if image.shape[2] != 3:
+            return np.stack([table.take(image[:, :, c]) for c, table in enumerate(tables)], axis=-1)
+        picture = Image.frombytes("RGB", (image.shape[1], image.shape[0]), image.tobytes())
+        if self.saturation != 1:
+            picture = picture.convert("RGB", self._matrix())
+        return np.array(picture.point(tables.ravel().tolist()))
+
+    def _tables(self) -> NDArray[np.uint8]:
+        """One row of 256 entries a channel."""
+        levels = (np.arange(256) / 255) ** np.array(self.gamma)[:, None]
+        levels = (levels - 0.5) * self.contrast + 0.5 + self.brightness + np.array(self.cast)[:, None]
+        tables: NDArray[np.uint8] = np.rint(levels * 255).clip(0, 255).astype(np.uint8)
+        return tables
+
+    def _matrix(self) -> tuple[float, ...]:
+        """Pillow's 3x4: the identity times saturation, plus the luma of what is taken away."""
+        mixed = np.eye(3) * self.saturation + (1 - self.saturation) * _LUMA
+        return tuple(np.hstack([mixed, np.zeros((3, 1))]).ravel().tolist())
+
+    def _arithmetic(self, image: Array) -> Array:
+        values: Array = image.astype(np.float32)
+        mean, spread = values.mean(), 4 * values.std()
+        shift = (self.brightness + np.array(self.cast, np.float32)) * spread
+        values = (values - mean) * np.float32(self.contrast) + mean + shift
+        if image.dtype.kind == "u":
+            values = np.rint(values).clip(0, np.iinfo(image.dtype).max)
+        changed: Array = values.astype(image.dtype, copy=False)
+        return changed
