@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,34 +129,44 @@ def _take(lock: Path, mine: Path) -> None:
             os.link(mine, lock)  # atomic, and the lock is never seen empty
             return
         except FileExistsError:
-            owner = _owner(lock)
-            if owner is not None and (owner["host"] != socket.gethostname() or _alive(owner["pid"])):
-                raise DataError(
-                    f"the folder {lock.parent} is in use by process {owner['pid']} on {owner['host']}; "
-                    f"choose another folder, or remove {lock} if that process is gone"
-                ) from None
-            _discard(lock, mine, owner)
+            with _alone(lock.parent):
+                _discard_stale(lock)
 
 
-def _discard(lock: Path, mine: Path, stale: dict[str, Any] | None) -> None:
-    # Renamed before it is removed: between the look and the removal another process may have taken the stale lock over,
-    # and then it is that one's live lock that has to be put back.
-    aside = mine.with_suffix(".stale")
-    try:
-        lock.rename(aside)
-    except FileNotFoundError:
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # Two processes that find the same dead lock must not both remove it: the second would remove the first one's lock.
+    if os.name == "nt":
+        yield
         return
-    if _owner(aside) != stale:
-        with suppress(FileExistsError):
-            os.link(aside, lock)
-    aside.unlink()
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _discard_stale(lock: Path) -> None:
+    try:
+        owner = _owner(lock)
+    except FileNotFoundError:  # given back in between; what stands there now is somebody's new one
+        return
+    if owner is not None and (owner["host"] != socket.gethostname() or _alive(owner["pid"])):
+        raise DataError(
+            f"the folder {lock.parent} is in use by process {owner['pid']} on {owner['host']}; "
+            f"choose another folder, or remove {lock} if that process is gone"
+        )
+    lock.unlink()
 
 
 def _owner(lock: Path) -> dict[str, Any] | None:
     try:
         owner = json.loads(lock.read_text(encoding="utf-8"))
         return {"host": str(owner["host"]), "pid": int(owner["pid"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
