@@ -1,0 +1,203 @@
+"""The page's tables: headline figures, scores per class, the confusion matrix, and every image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit._html import Html, fragment, swatch, tag
+from segkit.labels import Labels
+from segkit.metrics import Scores
+from segkit.report._format import UNDEFINED, count, percent, score
+from segkit.report._ranking import Ranking
+
+__all__ = ["class_table", "confusion_section", "headline", "image_table", "legend", "protocol_note"]
+
+PROTOCOLS = {
+    "dataset": "the pixels of all images are counted together, then each class gets its ratio and mIoU is their mean"
+}
+MATRIX_CLASSES = 40
+MOST_CONFUSIONS = 12
+MOST_ROWS = 1000
+
+Link = Callable[[int], Html]
+
+
+def headline(scores: Scores) -> Html:
+    """The four figures a reader looks for first."""
+    figures = (
+        ("mIoU", scores.miou, "mean over classes"),
+        ("Micro IoU", scores.micro_iou, "all classes as one"),
+        ("Mean Dice", scores.mean_dice, "mean over classes"),
+        ("Pixel accuracy", scores.pixel_accuracy, "share of pixels right"),
+    )
+    tiles = (
+        tag("div", tag("dt", name), tag("dd", score(value)), tag("dd", note, class_="note"), class_="figure")
+        for name, value, note in figures
+    )
+    return tag("dl", *tiles, class_="headline")
+
+
+def protocol_note(scores: Scores) -> Html:
+    """Which mIoU this is, what was ignored and what was absent."""
+    words = PROTOCOLS.get(scores.protocol)
+    absent = [name for name, union in zip(scores.names, _union(scores.matrix), strict=True) if not union]
+    if absent:
+        classes = (
+            f"{len(absent)} of {len(scores.names)} classes occur neither in truth nor in prediction and are left out"
+        )
+        classes += f" ({', '.join(absent[:12])}{', …' if len(absent) > 12 else ''})"
+    else:
+        classes = f"all {len(scores.names)} classes count"
+    ignored = f"{percent(scores.ignored_share)} of the pixels are ignored and in no score"
+    protocol = tag("strong", f"Protocol \N{LEFT DOUBLE QUOTATION MARK}{scores.protocol}\N{RIGHT DOUBLE QUOTATION MARK}")
+    return tag("p", protocol, f": {words}" if words else "", f"; {classes}; {ignored}.", class_="protocol")
+
+
+def _union(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    union: NDArray[np.int64] = matrix.sum(axis=0) + matrix.sum(axis=1) - np.diagonal(matrix)
+    return union
+
+
+def legend(labels: Labels) -> Html:
+    """The palette, and how ignored and wrong pixels are drawn."""
+    names = (
+        tag("li", swatch(color), tag("bdi", name))
+        for name, color in zip(labels.value_names, labels.value_palette, strict=True)
+    )
+    marks = (
+        tag("li", _mark("dots"), "ignored"),
+        tag("li", _mark("stripes"), "wrong class"),
+    )
+    return tag("ul", *names, *marks, class_="legend", aria_label="Legend")
+
+
+def _mark(kind: str) -> Html:
+    return tag("span", class_=f"mark {kind}", aria_hidden="true")
+
+
+def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link) -> Html:
+    """IoU as bars, the other scores, how common the class is, and where it fails worst."""
+    head = ("Class", "IoU", "", "Dice", "Precision", "Recall", "Share of truth", "Worst images")
+    true_pixels = scores.matrix.sum(axis=1)
+    rows = []
+    for value, name in enumerate(labels.value_names):
+        numbers = (scores.dice[value], scores.precision[value], scores.recall[value])
+        links = [link(index) for index in ranking.worst_of_class(value, 3)]
+        rows.append(
+            tag(
+                "tr",
+                tag("th", swatch(labels.value_palette[value]), tag("bdi", name), scope="row"),
+                tag("td", _bar(scores.iou[value]), class_="bar-cell"),
+                tag("td", score(scores.iou[value]), class_="number main"),
+                *(tag("td", score(number), class_="number") for number in numbers),
+                tag("td", percent(true_pixels[value] / max(1, true_pixels.sum())), class_="number"),
+                tag("td", fragment(links, " ") if links else UNDEFINED, class_="links"),
+            )
+        )
+    return _table(head, rows, class_="classes", numeric=range(2, 7))
+
+
+def _bar(value: float) -> Html:
+    if not math.isfinite(value):
+        return tag("span", "absent", class_="note")
+    track = tag("rect", class_="track", width="100", height="10")
+    fill = tag("rect", class_="fill", width=f"{100 * value:.2f}", height="10")
+    options = {"viewBox": "0 0 100 10", "preserveAspectRatio": "none"}
+    return tag("svg", track, fill, class_="bar", role="img", aria_label=f"IoU {score(value)}", **options)
+
+
+def confusion_section(scores: Scores, labels: Labels) -> Html:
+    """The matrix as shares of each true class, with the counts in the titles; and the largest confusions as a list."""
+    names = labels.value_names
+    if len(names) > MATRIX_CLASSES:
+        note = f"The matrix of {len(names)} classes is too large for a page; these are its largest confusions."
+        return fragment([tag("p", note), _confusions(scores.matrix, names)])
+    how = (
+        "Each row is a true class and adds up to 100 %: blue is the share that was found, orange the share that went "
+        "to another class. Hold the pointer over a cell for its pixels."
+    )
+    table = tag("div", _matrix(scores.matrix, labels), class_="scroll")
+    largest = tag("div", tag("h3", "Largest confusions"), _confusions(scores.matrix, names))
+    beside = tag("div", table, largest, class_="beside" if len(names) <= 14 else None)
+    return fragment([tag("p", how, class_="note"), beside])
+
+
+def _matrix(matrix: NDArray[np.int64], labels: Labels) -> Html:
+    names = labels.value_names
+    heads = (tag("th", tag("span", name), scope="col", class_="turned") for name in names)
+    rows = [tag("tr", tag("td", "truth ↓   prediction →", class_="corner"), *heads)]
+    for row, name in enumerate(names):
+        total = int(matrix[row].sum())
+        cells = (_cell(names, row, column, int(matrix[row, column]), total) for column in range(len(names)))
+        rows.append(tag("tr", tag("th", swatch(labels.value_palette[row]), tag("bdi", name), scope="row"), *cells))
+    return tag("table", *rows, class_="matrix")
+
+
+def _cell(names: Sequence[str], row: int, column: int, number: int, total: int) -> Html:
+    share = number / total if total else 0.0
+    title = f"truth {names[row]}, prediction {names[column]}: {count(number)} pixels"
+    title += f", {percent(share)} of the truth" if total else ", none in the truth"
+    # Ten steps of one hue each: found (f) on the diagonal, lost (l) elsewhere.
+    step = math.ceil(10 * share) if share >= 0.005 else 0
+    text = "" if not number else f"{100 * share:.0f}" if share >= 0.005 else "·"
+    return tag("td", text, class_=f"{'f' if row == column else 'l'}{step}" if step else None, title=title)
+
+
+def _confusions(matrix: NDArray[np.int64], names: Sequence[str]) -> Html:
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    rows = []
+    for row, column in zip(*np.unravel_index(order, matrix.shape), strict=True):
+        number = int(wrong[row, column])
+        if number:
+            shares = (number / int(wrong.sum()), number / int(matrix[row].sum()))
+            rows.append(
+                tag(
+                    "tr",
+                    tag("td", tag("bdi", names[row])),
+                    tag("td", tag("bdi", names[column])),
+                    tag("td", count(number), class_="number"),
+                    *(tag("td", percent(share), class_="number") for share in shares),
+                )
+            )
+    if not rows:
+        return tag("p", "None: every pixel that counts is right.")
+    head = ("Truth", "Predicted as", "Pixels", "Of all errors", "Of the true class")
+    return _table(head, rows, class_="confusions", numeric=range(2, 5))
+
+
+def image_table(ranking: Ranking, labels: Labels, shown: Sequence[int]) -> Html:
+    """Every image with its own scores, the worst first; those with pictures link to them."""
+    unranked = [index for index in range(len(ranking.ids)) if index not in set(ranking.order)]
+    everything = [*ranking.order, *unranked]
+    rows = [_image_row(ranking, labels, index, index in shown) for index in everything[:MOST_ROWS]]
+    head = ("Rank", "Image", "mIoU", "Pixel accuracy", "Lowest class")
+    table = _table(head, rows, class_="images", numeric=(0, 2, 3))
+    if len(everything) <= MOST_ROWS:
+        return table
+    return fragment([tag("p", f"The {count(MOST_ROWS)} worst of {count(len(everything))}."), table])
+
+
+def _image_row(ranking: Ranking, labels: Labels, index: int, shown: bool) -> Html:
+    iou = ranking.iou[index]
+    lowest = int(np.nanargmin(iou)) if np.isfinite(iou).any() else None
+    name = tag("bdi", ranking.ids[index])
+    return tag(
+        "tr",
+        tag("td", ranking.order.index(index) + 1 if index in ranking.order else UNDEFINED, class_="number"),
+        tag("td", tag("a", name, href=f"#image-{index}") if shown else name),
+        tag("td", score(ranking.miou[index]), class_="number main"),
+        tag("td", score(ranking.accuracy[index]), class_="number"),
+        tag("td", "all ignored" if lowest is None else f"{labels.value_names[lowest]} {score(iou[lowest])}"),
+        id=None if shown else f"image-{index}",
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Html], *, class_: str, numeric: Sequence[int]) -> Html:
+    cells = (tag("th", name, scope="col", class_="number" if at in numeric else None) for at, name in enumerate(head))
+    table = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *rows), class_=class_)
+    return tag("div", table, class_="scroll")

@@ -1,0 +1,122 @@
+"""One page that shows where a model is right and where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from segkit._files import check_writable, write_text
+from segkit._html import Html, fragment, page, tag
+from segkit.errors import DataError, InputError
+from segkit.labels import Labels
+from segkit.metrics import Evaluation, Scores
+from segkit.report._format import count
+from segkit.report._gallery import Sample, gallery
+from segkit.report._ranking import IMAGE_PROTOCOL, Ranking, rank, select
+from segkit.report._tables import class_table, confusion_section, headline, image_table, legend, protocol_note
+
+__all__ = ["write_report"]
+
+PICTURE_BUDGET = 4_000_000
+"""Characters that all pictures of a page take at most, which leaves a fifth of 5 MB for its tables."""
+
+
+def write_report(
+    path: str | Path,
+    *,
+    scores: Scores,
+    evaluation: Evaluation,
+    labels: Labels,
+    sample: Sample,
+    title: str = "Segmentation report",
+    info: Mapping[str, str] | None = None,
+) -> Path:
+    """Write one self-contained HTML page: scores, classes, confusions, and the images where the model fails.
+
+    The page opens from disk, loads nothing and runs no script. It embeds a few images (the worst, the median and the
+    best by their own mIoU, and the worst of single classes), each as image, truth, prediction and error; all others are
+    rows of a table. The same arguments give the same bytes.
+
+    Args:
+        path: the file to write; its folder is made if needed, and an old file is replaced whole.
+        scores: of all images together.
+        evaluation: the counts of each image.
+        labels: names and colours of the classes. Multilabel is not drawn.
+        sample: ``sample(i)`` returns the image ``(C, H, W)`` (any dtype and number of channels), the truth ``(H, W)``
+            and the prediction ``(H, W)`` of the ``i``-th image of ``evaluation``; called for the embedded images alone.
+        title: the page's heading.
+        info: lines of the page's head, such as ``{"Model": "unet", "Data": "CamVid val, 101 frames"}``.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: an empty evaluation, multilabel labels, or scores, evaluation and labels of different classes.
+        ShapeError, LabelError: an image and masks of different sizes, or a mask value that ``labels`` does not name.
+        DataError: a path that cannot be written.
+    """
+    path = Path(path)
+    _check_classes(scores, evaluation, labels)
+    if path.is_dir():
+        raise DataError(
+            f"`path` must be a file to write; {path} is a folder: add a name, such as {path / 'report.html'}"
+        )
+    check_writable(path.parent)
+    ranking = rank(evaluation)
+    body = _body(title, dict(info or {}), scores, labels, ranking, sample)
+    write_text(path, page(title, body, files(__package__).joinpath("style.css").read_text(encoding="utf-8")))
+    return path
+
+
+def _check_classes(scores: Scores, evaluation: Evaluation, labels: Labels) -> None:
+    if labels.task == "multilabel":
+        raise InputError("a report of a multilabel task is not supported: its pixels have no single class to draw")
+    expected = len(labels.value_names)
+    for name, found in (("scores", len(scores.matrix)), ("evaluation", evaluation.num_classes)):
+        if found != expected:
+            raise InputError(f"`{name}` must have the {expected} values that `labels` names; it has {found}")
+
+
+def _body(title: str, info: dict[str, str], scores: Scores, labels: Labels, ranking: Ranking, sample: Sample) -> Html:
+    selection = select(ranking)
+
+    def link(index: int) -> Html:
+        return tag("a", tag("bdi", ranking.ids[index]), href=f"#image-{index}")
+
+    note = f"{IMAGE_PROTOCOL}. Errors are striped, ignored pixels dotted, in every panel."
+    sections = [
+        ("scores", "Scores", fragment([headline(scores), protocol_note(scores)])),
+        ("classes", "Classes", class_table(scores, labels, ranking, link)),
+        ("confusion", "Confusion", confusion_section(scores, labels)),
+        (
+            "pictures",
+            "Images",
+            _pictures(legend(labels), note, gallery(selection, ranking, labels, sample, PICTURE_BUDGET)),
+        ),
+        ("all", "All images", _all_images(ranking, labels, selection.images)),
+    ]
+    links = (tag("a", heading, href=f"#{name}") for name, heading, _ in sections)
+    return fragment(
+        [
+            tag("header", tag("h1", title), _facts(info, ranking), tag("nav", *links), class_="top"),
+            tag("main", *(tag("section", tag("h2", heading), part, id=name) for name, heading, part in sections)),
+            tag("footer", "Made by segkit. This page holds all it shows and loads nothing."),
+        ],
+        "\n",
+    )
+
+
+def _facts(info: dict[str, str], ranking: Ranking) -> Html:
+    facts = {**info, "Images": count(len(ranking.ids))}
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts.items()), class_="facts")
+
+
+def _pictures(key: Html, note: str, frames: Html) -> Html:
+    return fragment([tag("p", note, class_="note"), key, frames])
+
+
+def _all_images(ranking: Ranking, labels: Labels, shown: tuple[int, ...]) -> Html:
+    summary = tag("summary", f"{count(len(ranking.ids))} images, worst first")
+    # Open, since a link into a closed one leads nowhere in older browsers, and paper has no pointer.
+    return tag("details", summary, image_table(ranking, labels, shown), open=True)

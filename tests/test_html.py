@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segkit._html import Html, escape, fragment, jpeg_uri, page, png_uri, swatch, tag
+
+# What a page may not hold, and what a parser turns into something else, is the subject of a test of its own.
+TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc"]))
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(markup: str) -> Reader:
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    return reader
+
+
+@given(TEXT, TEXT)
+def test_text_and_attributes_come_back_as_they_were(text: str, title: str) -> None:
+    reader = read(tag("td", text, title=title))
+    assert reader.tags == [("td", {"title": title})]
+    assert reader.text == text
+
+
+@given(TEXT)
+def test_nothing_but_markup_enters_unescaped(text: str) -> None:
+    assert not re.search(r"[<>\"']", escape(text))
+    assert escape(escape(text)) == escape(text)
+    assert fragment([text, Html("<br>"), text]) == f"{escape(text)}<br>{escape(text)}"
+
+
+def test_control_characters_and_lone_surrogates_are_replaced() -> None:
+    undecodable = b"a\xff".decode("utf-8", "surrogateescape")
+    assert escape(undecodable) == "a\ufffd"
+    assert escape("a\x00b\x1b\tc\n") == "a\ufffdb\ufffd\tc\n"
+
+
+def test_attributes_that_are_left_out_or_have_no_value() -> None:
+    markup = tag("details", class_=None, hidden=False, open=True, aria_label="x", id="")
+    assert markup == '<details open aria-label="x" id=""></details>'
+
+
+@pytest.mark.parametrize("attributes", [{"style": "a"}, {"onclick": "a"}, {"href": "http://x"}, {"src": "x.png"}])
+def test_what_the_policy_forbids_is_our_own_bug(attributes: dict[str, str]) -> None:
+    with pytest.raises(AssertionError):
+        tag("a", **attributes)
+
+
+def test_void_elements_hold_nothing() -> None:
+    assert tag("br") == "<br>"
+    with pytest.raises(AssertionError):
+        tag("img", "text")
+
+
+def decoded(uri: str, kind: str) -> Image.Image:
+    head, _, data = uri.partition(",")
+    assert head == f"data:image/{kind};base64"
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+def test_png_keeps_every_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    assert np.array_equal(np.asarray(decoded(png_uri(pixels), "png")), pixels)
+    assert np.array_equal(np.asarray(decoded(png_uri(pixels[..., 0]), "png")), pixels[..., 0])
+    assert np.array_equal(np.asarray(decoded(png_uri(pixels[:, ::-1]), "png")), pixels[:, ::-1])
+
+
+@pytest.mark.parametrize("num_colors", [1, 2, 3, 4, 5, 16, 17, 256])
+def test_png_with_a_palette_keeps_every_colour(num_colors: int) -> None:
+    rng = np.random.default_rng(num_colors)
+    palette = rng.integers(0, 256, (num_colors, 3), np.uint8)
+    entries = rng.integers(0, num_colors, (9, 11)).astype(np.uint8)
+    picture = decoded(png_uri(entries, palette), "png")
+    assert np.array_equal(np.asarray(picture.convert("RGB")), palette[entries])
+
+
+def test_jpeg_is_near() -> None:
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)[None].repeat(48, 0)
+    for pixels in (ramp, np.stack([ramp, ramp[:, ::-1], ramp], axis=-1)):
+        shown = np.asarray(decoded(jpeg_uri(pixels, 95), "jpeg"), np.int64)
+        assert shown.shape == pixels.shape
+        assert abs(shown - pixels).max() <= 12
+
+
+def test_swatch_has_its_colour() -> None:
+    fills = [attributes.get("fill") for _, attributes in read(swatch((0, 15, 255))).tags]
+    assert fills == [None, "#000fff"]
+
+
+def test_page_allows_its_own_style_alone() -> None:
+    style = "p > a { color: red }"
+    text = page("<b>", tag("p", "&"), style)
+    reader = read(text)
+    policy = next(a["content"] for _, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy is not None
+    assert policy.split("; ") == [
+        "default-src 'none'", "img-src data:", f"style-src 'sha256-{digest}'", "base-uri 'none'", "form-action 'none'",
+    ]  # fmt: skip
+    assert text.startswith("<!doctype html>\n<html")
+    assert f"<style>{style}</style>" in text
+    assert "<title>&lt;b&gt;</title>" in text
+    with pytest.raises(AssertionError):
+        page("t", Html(), "a</style>")
