@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +19,23 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and JPEG have
 
 @dataclass(frozen=True)
 class Tone:
-    """A change of colour: ``((v ** gamma) - 0.5) * contrast + 0.5 + brightness + cast`` on values in 0..1.
+    """A change of colour: ``((v ** gamma - m) * contrast + m) * brightness * cast``, every number a factor.
 
-    Saturation comes first, on 8-bit RGB: each pixel's distance from its grey, times ``saturation``. The range of uint16
-    and float32 images is not known: there the image's mean stands for 0.5, four standard deviations for 1, and there is
-    no gamma.
+    ``m`` is the image's mean after gamma: contrast about a fixed grey would turn dark pictures black. Saturation comes
+    first, on 8-bit RGB: each pixel's distance from its grey. uint16 and float32 have no fixed range, hence no gamma.
     """
 
     brightness: float
     contrast: float
     saturation: float
-    gamma: tuple[float, ...]  # one a channel
-    cast: tuple[float, ...]
+    gamma: float
+    cast: tuple[float, ...]  # one a channel
 
     def apply(self, image: Array) -> Array:
         """``(H, W, C)`` to the same shape and type."""
         if image.dtype != np.uint8:
             return self._arithmetic(image)
-        tables = self._tables()
+        tables = self._tables(_mean(image) / 255)
         if image.shape[2] != 3:
             return np.stack([table.take(image[:, :, c]) for c, table in enumerate(tables)], axis=-1)
         picture = Image.frombytes("RGB", (image.shape[1], image.shape[0]), image.tobytes())
@@ -43,10 +43,11 @@ class Tone:
             picture = picture.convert("RGB", self._matrix())
         return np.array(picture.point(tables.ravel().tolist()))
 
-    def _tables(self) -> NDArray[np.uint8]:
+    def _tables(self, mean: float) -> NDArray[np.uint8]:
         """One row of 256 entries a channel."""
-        levels = (np.arange(256) / 255) ** np.array(self.gamma)[:, None]
-        levels = (levels - 0.5) * self.contrast + 0.5 + self.brightness + np.array(self.cast)[:, None]
+        middle = mean**self.gamma
+        levels = ((np.arange(256) / 255) ** self.gamma - middle) * self.contrast + middle
+        levels = levels * (self.brightness * np.array(self.cast)[:, None])
         tables: NDArray[np.uint8] = np.rint(levels * 255).clip(0, 255).astype(np.uint8)
         return tables
 
@@ -56,11 +57,16 @@ class Tone:
         return tuple(np.hstack([mixed, np.zeros((3, 1))]).ravel().tolist())
 
     def _arithmetic(self, image: Array) -> Array:
-        values: Array = image.astype(np.float32)
-        mean, spread = values.mean(), 4 * values.std()
-        shift = (self.brightness + np.array(self.cast, np.float32)) * spread
-        values = (values - mean) * np.float32(self.contrast) + mean + shift
+        mean = np.float32(_mean(image))
+        gains = self.brightness * np.array(self.cast, np.float32)
+        values: Array = ((image.astype(np.float32) - mean) * np.float32(self.contrast) + mean) * gains
         if image.dtype.kind == "u":
             values = np.rint(values).clip(0, np.iinfo(image.dtype).max)
         changed: Array = values.astype(image.dtype, copy=False)
         return changed
+
+
+def _mean(image: Array) -> float:
+    """The mean of about four thousand pixels."""
+    step = max(1, math.isqrt(image.shape[0] * image.shape[1]) // 64)
+    return float(image[::step, ::step].mean(dtype=np.float64))

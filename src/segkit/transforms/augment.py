@@ -45,11 +45,11 @@ class Augment:
         vertical_flip: the chance of an upside-down flip.
         scale: the range of the zoom, drawn evenly on a log scale; 2 shows things twice as large.
         aspect: the width is stretched by a factor between 1/``aspect`` and ``aspect``.
-        brightness: up to this share of the value range is added or taken.
-        contrast: a factor between 1/(1+``contrast``) and 1+``contrast`` about mid-grey.
-        saturation: the same for the distance of 8-bit RGB colours from grey; others have none.
-        gamma: the same for an exponent, one a channel, of 8-bit values; others have none.
-        cast: like brightness, one a channel.
+        brightness: a factor between 1/(1+``brightness``) and 1+``brightness`` on the values; the next four are alike.
+        contrast: on the distance from the image's mean.
+        saturation: on the distance of 8-bit RGB colours from their grey; other images have none.
+        gamma: an exponent of 8-bit values; other images have none.
+        cast: on each channel by itself.
         ignore_index: the mask's value outside the image.
 
     Raises:
@@ -127,11 +127,11 @@ class Augment:
 
     def _draw_tone(self, channels: int, rng: np.random.Generator) -> Tone:
         return Tone(
-            brightness=rng.uniform(-self.brightness, self.brightness),
+            brightness=_draw_factor(self.brightness, rng),
             contrast=_draw_factor(self.contrast, rng),
             saturation=_draw_factor(self.saturation, rng),
-            gamma=tuple(_draw_factor(self.gamma, rng) for _ in range(channels)),
-            cast=tuple(rng.uniform(-self.cast, self.cast, channels).tolist()),
+            gamma=_draw_factor(self.gamma, rng),
+            cast=tuple(_draw_factor(self.cast, rng) for _ in range(channels)),
         )
 
 

@@ -31,11 +31,11 @@ def street(*, size: tuple[int, int], ignore_index: int) -> Augment:
         size=size,
         scale=(0.5, 2.0),
         aspect=1.1,
-        brightness=0.12,
+        brightness=0.3,
         contrast=0.3,
         saturation=0.4,
         gamma=0.2,
-        cast=0.04,
+        cast=0.06,
         ignore_index=ignore_index,
     )
 
