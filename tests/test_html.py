@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segkit._html import Html, escape, fragment, jpeg_uri, page, png_uri, swatch, tag
+from segkit._html import Html, escape, fragment, jpeg_uri, page, png_uri, swatch, table, tag
 
 # What a page may not hold, and what a parser turns into something else, is the subject of a test of its own.
 TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc"]))
@@ -125,3 +125,13 @@ def test_page_allows_its_own_style_alone() -> None:
     assert "<title>&lt;b&gt;</title>" in text
     with pytest.raises(AssertionError):
         page("t", Html(), "a</style>")
+
+
+def test_a_table_escapes_its_cells_and_keeps_markup() -> None:
+    reader = read(table(["<i>"], [[1], [Html("<br>")]], caption="a & b"))
+    assert [name for name, _ in reader.tags] == ["table", "caption", "tr", "th", "tr", "td", "tr", "td", "br"]
+    assert reader.text == "a & b<i>1"
+
+
+def test_a_notebook_shows_markup_as_what_it_means() -> None:
+    assert tag("b", "x")._repr_html_() == "<b>x</b>"

@@ -6,23 +6,29 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Html", "escape", "fragment", "jpeg_uri", "page", "png_uri", "swatch", "tag"]
+__all__ = ["Html", "escape", "fragment", "jpeg_uri", "page", "png_uri", "swatch", "table", "tag"]
 
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Html(str):
-    """Text that is markup already. Whatever is not `Html` is escaped where it enters an element."""
+    """Text that is markup already. Whatever is not `Html` is escaped where it enters an element.
+
+    A notebook shows it as what it means.
+    """
 
     __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
 
 
 def escape(value: object) -> Html:
@@ -72,6 +78,18 @@ def _attribute(key: str, value: object) -> str:
     assert not name.startswith(("on", "style")), name
     assert name not in ("href", "src") or str(value).startswith(("#", "data:image/")), str(value)[:80]
     return f" {name}" if value is True else f' {name}="{escape(value)}"'
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = "") -> Html:
+    """Return a plain table, such as a notebook shows; every cell is escaped unless it is `Html`.
+
+    Example:
+        >>> table(["class", "IoU"], [["a < b", 0.5]])
+        '<table><tr><th>class</th><th>IoU</th></tr><tr><td>a &lt; b</td><td>0.5</td></tr></table>'
+    """
+    titles = tag("tr", *(tag("th", cell) for cell in head))
+    body = (tag("tr", *(tag("td", cell) for cell in row)) for row in rows)
+    return tag("table", tag("caption", caption) if caption else Html(), titles, *body)
 
 
 def swatch(color: Iterable[int]) -> Html:

@@ -1,6 +1,7 @@
-"""Pictures, not only numbers: overlays and the report page."""
+"""Pictures, not only numbers: overlays, plots and the report page."""
 
 from segkit.report._pictures import overlay
 from segkit.report.page import write_report
+from segkit.report.plots import plot_history
 
-__all__ = ["overlay", "write_report"]
+__all__ = ["overlay", "plot_history", "write_report"]
