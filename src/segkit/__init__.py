@@ -1,10 +1,12 @@
 """Train, judge and ship semantic-segmentation models on your own images.
 
-Every name is loaded on first use (PEP 562): importing segkit loads no torch, and ``from segkit import miou`` none either.
+Every name is loaded on first use (PEP 562): importing segkit loads no torch, nor does ``from segkit import miou``.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,31 +55,49 @@ _HOMES = {
 }
 
 
+_PARTS = (*sorted({*_HOMES.values()}), "errors", "kernels", "report", "transforms")
+
+
 def __getattr__(name: str) -> Any:
-    # `from segkit import x` and not import_module: only these modules, whatever the name.
-    match _HOMES.get(name):
-        case "datasets":
-            from segkit import datasets as home
-        case "device":
-            from segkit import device as home
-        case "inference":
-            from segkit import inference as home
-        case "labels":
-            from segkit import labels as home
-        case "losses":
-            from segkit import losses as home
-        case "metrics":
-            from segkit import metrics as home
-        case "models":
-            from segkit import models as home
-        case "training":
-            from segkit import training as home
-        case _:
-            raise AttributeError(f"module 'segkit' has no attribute {name!r}")
-    value = getattr(home, name)
+    if name in _HOMES:
+        value = getattr(_part(_HOMES[name]), name)
+    elif name in _PARTS:
+        value = _part(name)
+    else:
+        raise AttributeError(f"module 'segkit' has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
+def _part(name: str) -> ModuleType:
+    # From a table of literal names: import_module would take any.
+    match name:
+        case "datasets":
+            import segkit.datasets
+        case "device":
+            import segkit.device
+        case "errors":
+            import segkit.errors
+        case "inference":
+            import segkit.inference
+        case "kernels":
+            import segkit.kernels
+        case "labels":
+            import segkit.labels
+        case "losses":
+            import segkit.losses
+        case "metrics":
+            import segkit.metrics
+        case "models":
+            import segkit.models
+        case "report":
+            import segkit.report
+        case "training":
+            import segkit.training
+        case "transforms":
+            import segkit.transforms  # noqa: F401 (for sys.modules)
+    return sys.modules[f"segkit.{name}"]
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -1,0 +1,209 @@
+"""The command ``segkit``: each subcommand is one call into the library."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
+
+from segkit import __version__
+from segkit.errors import DataError, InputError, MissingFileError, SegkitError
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Train, judge and use semantic-segmentation models.
+
+  segkit demo                                   train on generated street scenes, in about two minutes
+  segkit train --dataset camvid --root CamVid --out run --minutes 10
+  segkit evaluate run/model --dataset camvid --root CamVid --split val
+  segkit predict run/model street.jpg --out masks
+  segkit env                                    what this machine offers
+"""
+
+_EPILOG = "Exit codes: 0 done, 1 the run failed, 2 wrong arguments, 130 after Ctrl-C, 143 after SIGTERM."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        arguments.run(arguments)
+    except SegkitError as error:
+        # A wrong path or value is misuse; a file that turns out to be broken has failed the run.
+        broken = isinstance(error, DataError) and not isinstance(error, MissingFileError)
+        misuse = isinstance(error, InputError) and not broken
+        return _complain(error, 2 if misuse else 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    # As an exception, so that temporary files and locks are cleaned up on the way out.
+    raise SystemExit(128 + number)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"segkit: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="segkit", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"segkit {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _command(commands, "env", "print the versions and the device that would be used", _env)
+    return parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    pass
+
+
+def _command(commands: argparse._SubParsersAction, name: str, summary: str, run: object) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=_EPILOG, formatter_class=_Help
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, xpu, or auto: the best one found")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="street_scenes", help="camvid, or street_scenes: generated ones")
+    parser.add_argument("--root", help="folder of the data set (not for street_scenes)")
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "demo", "train on generated street scenes and write a model and a report", _demo)
+    parser.add_argument("--out", type=Path, default=Path("segkit-demo"), help="folder for model/ and report.html")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and training")
+    _add_device(parser)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "train", "train a U-Net on the train split, judged on the val split", _train)
+    _add_data(parser)
+    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--encoder", default="plain", help="plain, or one of segmentation-models-pytorch: resnet34 ...")
+    parser.add_argument("--encoder-weights", help="pretrained weights of that encoder, such as imagenet")
+    parser.add_argument("--loss", default="cross_entropy", help="a name or a sum: 'cross_entropy + 0.5*dice'")
+    parser.add_argument("--optimizer", default="adam", help="adam, adamw or sgd")
+    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="of the optimiser")
+    parser.add_argument("--schedule", default="one_cycle", help="constant, cosine or one_cycle")
+    parser.add_argument("--epochs", type=int, help="passes over the data (default: 40, or none with --minutes)")
+    parser.add_argument("--minutes", type=float, help="time limit, validations included")
+    parser.add_argument("--batch-size", type=int, default=8, help="images a step")
+    parser.add_argument("--augment", default="street", help="light, street, or none")
+    parser.add_argument("--size", type=_size, default=(192, 256), metavar="HxW", help="of the training crops")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--workers", type=int, default=2, help="reading threads")
+    _add_device(parser)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "evaluate", "score a saved model and write a report", _evaluate)
+    parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
+    _add_data(parser)
+    parser.add_argument("--split", default="val", help="which split of the data set")
+    parser.add_argument("--report", type=Path, default=Path("report.html"), help="the page to write")
+    _add_device(parser)
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _command(commands, "predict", "label images: index masks as PNG, and overlays to look at", _predict)
+    parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
+    parser.add_argument("images", type=Path, nargs="+", help="image files")
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions"), help="folder for NAME.png and NAME.overlay.jpg"
+    )
+    _add_device(parser)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 192x256; got {text!r}") from None
+    return height, width
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from segkit.training import demo
+
+    result = demo(arguments.out, seed=arguments.seed, device=arguments.device)
+    print(result)
+    print(f"model   {arguments.out / 'model'}\nreport  {arguments.out / 'report.html'}")
+    print(f"mIoU {result.scores.miou:.3f}  pixel accuracy {result.scores.pixel_accuracy:.3f}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from segkit.training import jobs
+
+    settings = vars(arguments).copy()
+    for name in ("run", "dataset", "root", "out"):
+        del settings[name]
+    history, result = jobs.train(arguments.dataset, arguments.root, arguments.out, **settings)
+    print(history)
+    print(result)
+    print(f"model   {arguments.out / 'model'}\nreport  {arguments.out / 'report.html'}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from segkit.training import jobs
+
+    result = jobs.evaluate_model(
+        arguments.model,
+        arguments.dataset,
+        arguments.root,
+        split=arguments.split,
+        report=arguments.report,
+        device=arguments.device,
+    )
+    print(result)
+    print(f"report  {arguments.report}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from segkit.training import jobs
+
+    for path in jobs.label_files(arguments.model, arguments.images, arguments.out, device=arguments.device):
+        print(path)
+
+
+def _env(arguments: argparse.Namespace) -> None:
+    from segkit.device import Device
+
+    device = Device.auto()
+    print(f"segkit {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    for name in ("torch", "torchvision", "numpy", "segmentation-models-pytorch", "timm", "pillow", "safetensors"):
+        print(f"{name:<28}{_version(name)}")
+    print(device)
+    print(device.kernels)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,62 @@
+"""How a model is trained: plain values that check themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from segkit._checks import check_choice, check_int, check_number
+from segkit.errors import InputError
+from segkit.training.optim import OPTIMIZERS
+from segkit.training.schedules import SCHEDULES
+
+__all__ = ["TrainConfig"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The values of a training run; see `Trainer` for what each means."""
+
+    loss: str = "cross_entropy"
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    epochs: int | None = 40
+    minutes: float | None = None
+    batch_size: int = 8
+    augment: str | None = None
+    size: tuple[int, int] | None = None
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    seed: int = 0
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_number("lr", self.lr, above=0)
+        check_number("weight_decay", self.weight_decay, minimum=0)
+        check_int("batch_size", self.batch_size, minimum=1)
+        check_int("seed", self.seed, minimum=0)
+        check_int("workers", self.workers, minimum=0)
+        if self.epochs is None and self.minutes is None:
+            raise InputError("a run needs an end: give `epochs`, `minutes`, or both (whichever comes first)")
+        if self.epochs is not None:
+            check_int("epochs", self.epochs, minimum=1)
+        if self.minutes is not None:
+            check_number("minutes", self.minutes, above=0)
+        if self.size is not None:
+            if len(self.size) != 2:
+                raise InputError(f"`size` must be (height, width); got {self.size!r}")
+            for value in self.size:
+                check_int("size", value, minimum=1)
+            if self.augment is None:
+                raise InputError(
+                    f"`size` (={self.size}) is that of the crops that `augment` makes; give `augment` too "
+                    '(such as "light"), or the data set a `resize`'
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,58 @@
+"""The main job on an embedded default: generated scenes, a small training, a model, a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from segkit.datasets import StreetScenes
+from segkit.device import Device
+from segkit.models import UNet
+from segkit.training.evaluate import Result
+from segkit.training.trainer import Trainer
+
+__all__ = ["demo"]
+
+_SIZE = (240, 320)
+_TRAIN, _TEST = 800, 50
+_EPOCHS, _MINUTES = 6, 1.4
+
+
+def demo(
+    out: str | Path = "segkit-demo", *, seed: int = 0, device: Device | torch.device | str | None = None
+) -> Result:
+    """Train a U-Net on generated street scenes, judge it on 50 scenes it has not seen, save both.
+
+    About a minute and a half on two CPU cores.
+
+    Args:
+        out: the folder for ``model/`` (see `segkit.load`) and ``report.html``; what an earlier demo left is replaced.
+        seed: of the scenes, the weights and the training.
+        device: where to train; None for the best one found.
+
+    Returns:
+        The evaluation on the unseen scenes.
+    """
+    out = Path(out)
+    train = StreetScenes(_TRAIN, size=_SIZE, seed=2 * seed)
+    test = StreetScenes(_TEST, size=_SIZE, seed=2 * seed + 1)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = UNet(num_classes=train.num_classes)
+    trainer = Trainer(
+        model,
+        lr=3e-3,
+        schedule="one_cycle",
+        epochs=_EPOCHS,
+        minutes=_MINUTES,
+        augment="light",
+        size=(192, 256),
+        seed=seed,
+        device=device,
+    )
+    trainer.fit(train)
+    result = trainer.evaluate(test)
+    trainer.save(out / "model")
+    result.report(out / "report.html", title="segkit demo: street scenes")
+    return result

@@ -1,0 +1,144 @@
+"""Judging a model on a data set: counts on the device, scores with their protocol, pictures on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segkit import kernels
+from segkit.datasets import Pairs
+from segkit.device import Device
+from segkit.errors import InputError
+from segkit.inference import predict_batch
+from segkit.labels import Labels
+from segkit.metrics import Evaluation, Scores
+from segkit.models import Segmenter
+from segkit.report import write_report
+from segkit.training.loader import Loader, item_id
+
+__all__ = ["Result", "dataset_labels", "evaluate"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What an evaluation found.
+
+    Attributes:
+        scores: of all images together, with their protocol.
+        evaluation: the counts of every image.
+        labels: what the classes mean.
+        info: facts for the report's head.
+    """
+
+    scores: Scores
+    evaluation: Evaluation
+    labels: Labels
+    info: Mapping[str, str]
+    _model: Segmenter
+    _dataset: Pairs
+    _device: Device
+
+    def sample(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Image ``(C, H, W)``, truth ``(H, W)`` and prediction ``(H, W)`` of an image, predicted anew."""
+        image, mask = self._dataset[index]
+        image, mask = torch.as_tensor(image), torch.as_tensor(mask)
+        self._model.eval()
+        pred = predict_batch(self._model, image.unsqueeze(0), device=self._device, task=self.labels.task)
+        return image, mask, pred[0].cpu()
+
+    def report(self, path: str | Path, *, title: str = "Segmentation report") -> Path:
+        """Write a page with scores and the worst, median and best images; see `segkit.report.write_report`."""
+        return write_report(
+            path,
+            scores=self.scores,
+            evaluation=self.evaluation,
+            labels=self.labels,
+            sample=self.sample,
+            title=title,
+            info=self.info,
+        )
+
+    def __str__(self) -> str:
+        return str(self.scores)
+
+    def _repr_html_(self) -> str:
+        return self.scores._repr_html_()
+
+
+def dataset_labels(dataset: Pairs, num_classes: int) -> Labels:
+    """The labels of a data set; names such as ``class 3`` for one that has none.
+
+    Raises:
+        InputError: labels whose number of classes is not that of the model.
+    """
+    labels = getattr(dataset, "labels", None)
+    if not isinstance(labels, Labels):
+        if num_classes == 1:
+            return Labels(["foreground"], task="binary")
+        return Labels([f"class {value}" for value in range(num_classes)])
+    if labels.num_classes != num_classes:
+        raise InputError(
+            f"the model gives {num_classes} classes a pixel and the data set has {labels.num_classes} "
+            f"({', '.join(labels.names[:12])}); build the model with num_classes={labels.num_classes}"
+        )
+    return labels
+
+
+def evaluate(
+    model: Segmenter,
+    dataset: Pairs,
+    *,
+    device: Device | torch.device | str | None = None,
+    batch_size: int = 4,
+    workers: int = 2,
+    loader: Loader | None = None,
+) -> Result:
+    """Predict every image of a data set at its own size and count.
+
+    Args:
+        model: gives ``num_classes`` logits; it is left in evaluation mode, on ``device``.
+        dataset: ``(image, mask)`` items of any sizes.
+        device: None for the best one found.
+        batch_size: images a batch (of neighbours with one size).
+        workers: reading threads.
+        loader: a loader of this data set to use again, with what it has cached.
+
+    Raises:
+        InputError: an empty data set, or one with another number of classes than the model.
+    """
+    if len(dataset) == 0:
+        raise InputError("the data set to evaluate is empty: expected at least one (image, mask) item")
+    where = Device.parse(device)
+    labels = dataset_labels(dataset, model.num_classes)
+    if labels.task == "multilabel":
+        raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
+    loader = loader or Loader(dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0)
+    evaluation = Evaluation(len(labels.value_names), names=labels.value_names, ignore_index=labels.ignore_index)
+    model = where.place(model).eval()
+    with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
+        for images, masks, indices in loader.in_order():
+            pred = predict_batch(model, images, device=where, task=labels.task)
+            with where:
+                matrices = kernels.confusion_matrix(
+                    pred,
+                    where.place(masks),
+                    num_classes=evaluation.num_classes,
+                    ignore_index=labels.ignore_index,
+                    per_image=True,
+                )
+            ignored = (masks == labels.ignore_index).sum(dim=(1, 2))
+            ids = [item_id(dataset, index) for index in indices]
+            evaluation.add(matrices.cpu().numpy(), ids, num_ignored=ignored.numpy())
+            bar.update(len(indices))
+    info = {"Model": _describe(model), "Data": repr(dataset), "Device": f"{where.torch}, {where.precision}"}
+    return Result(evaluation.scores(), evaluation, labels, info, model, dataset, where)
+
+
+def _describe(model: Segmenter) -> str:
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return f"{type(model).__name__}, {millions:.1f} million parameters"

@@ -1,0 +1,165 @@
+"""Whole jobs, as the commands run them: from names and folders to weights, scores and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from segkit._checks import check_choice, listed
+from segkit._files import check_writable, write_atomic
+from segkit.datasets import SegmentationDataset, create_dataset, list_datasets, read_image
+from segkit.device import Device
+from segkit.errors import InputError
+from segkit.inference import load
+from segkit.labels import Labels
+from segkit.models import UNet
+from segkit.report import overlay
+from segkit.training.evaluate import Result, evaluate
+from segkit.training.history import History
+from segkit.training.trainer import Trainer
+
+__all__ = ["evaluate_model", "label_files", "split_of", "train"]
+
+# Generated scenes have no folders; each split is so many scenes from a seed of its own.
+_SCENES = {"train": (800, 0), "val": (50, 1), "test": (50, 2)}
+
+
+def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationDataset:
+    """Open a split of a data set by name: ``street_scenes``, or one that lies in ``root``.
+
+    Raises:
+        UnknownNameError: no such data set, or no such split.
+        InputError: a root that is missing, or given for generated scenes.
+    """
+    check_choice("dataset", dataset, list_datasets())
+    if dataset == "street_scenes":
+        if root is not None:
+            raise InputError(
+                f"street_scenes are generated; `root` (={root}) belongs to another data set, such as camvid"
+            )
+        count, seed = _SCENES[check_choice("split", split, _SCENES)]
+        return create_dataset(dataset, n=count, seed=seed)
+    if root is None:
+        raise InputError(f"the data set {dataset!r} needs `root`, the folder that it lies in")
+    return create_dataset(dataset, root=root, split=split)
+
+
+def train(
+    dataset: str,
+    root: str | Path | None,
+    out: str | Path,
+    *,
+    encoder: str = "plain",
+    encoder_weights: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    augment: str | None = "street",
+    size: tuple[int, int] | None = (192, 256),
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> tuple[History, Result]:
+    """Train a U-Net on a data set's train split, judged on its val split.
+
+    Args:
+        dataset: see `split_of`.
+        root: likewise.
+        out: the run's folder: checkpoints, ``model/``, ``report.html``.
+        encoder: of the U-Net.
+        encoder_weights: likewise.
+        epochs: 40 if neither these nor ``minutes`` are given.
+        minutes: the time limit.
+        augment: a recipe, or ``"none"``.
+        size: of the crops.
+        seed: of weights, order and augmentation.
+        resume: go on with the run in ``out``.
+        settings: further arguments of `Trainer`.
+    """
+    out = Path(out)
+    parts = split_of(dataset, root, "train"), split_of(dataset, root, "val")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = UNet(parts[0].num_classes, encoder=encoder, encoder_weights=encoder_weights)
+    augment = None if augment == "none" else augment
+    trainer = Trainer(
+        model,
+        epochs=40 if epochs is None and minutes is None else epochs,
+        minutes=minutes,
+        augment=augment,
+        size=size if augment else None,
+        seed=seed,
+        out=out,
+        **settings,
+    )
+    history = trainer.fit(*parts, resume=resume)
+    result = trainer.evaluate(parts[1])
+    trainer.save(out / "model")
+    result.report(out / "report.html", title=f"{dataset}: val")
+    return history, result
+
+
+def evaluate_model(
+    model: str | Path,
+    dataset: str,
+    root: str | Path | None,
+    *,
+    split: str = "val",
+    report: str | Path | None = None,
+    device: Device | torch.device | str | None = None,
+) -> Result:
+    """Score a saved model on a split, and write the report if a path is given."""
+    predictor = load(model, device=device)
+    result = evaluate(predictor.model, split_of(dataset, root, split), device=predictor.device)
+    if report is not None:
+        result.report(report, title=f"{dataset}: {split}")
+    return result
+
+
+def label_files(
+    model: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path,
+    *,
+    device: Device | torch.device | str | None = None,
+) -> Iterator[Path]:
+    """Label image files; yields each mask's path as it is written.
+
+    For ``street.jpg`` there will be ``street.png``, an index mask that shows its classes' colours, and
+    ``street.overlay.jpg`` to look at.
+
+    Raises:
+        InputError: two images of one name, whose masks would replace each other.
+        DataError: an image that cannot be read, or a folder that cannot be written.
+    """
+    paths = [Path(path) for path in images]
+    stems = [path.stem for path in paths]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise InputError(
+            f"several images are named {listed(twice)}; their masks would replace each other: use one folder each"
+        )
+    folder = check_writable(Path(out))
+    predictor = load(model, device=device)
+    for path in paths:
+        mask = predictor.predict(path)
+        labels = predictor.labels or Labels([f"class {value}" for value in range(max(predictor.model.num_classes, 2))])
+        _write_mask(folder / f"{path.stem}.png", mask, labels)
+        picture = Image.fromarray(overlay(read_image(path), mask, labels))
+        write_atomic(folder / f"{path.stem}.overlay.jpg", lambda name, picture=picture: picture.save(name, "jpeg"))  # type: ignore[misc]
+        yield folder / f"{path.stem}.png"
+
+
+def _write_mask(path: Path, mask: NDArray[Any], labels: Labels) -> None:
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise InputError(
+            f"only masks of one class a pixel, up to 256 classes, are written as PNG; got {mask.dtype} {mask.shape}"
+        )
+    picture = Image.fromarray(mask)
+    picture.putpalette([part for color in labels.value_palette for part in color])
+    write_atomic(path, lambda name: picture.save(name, "png"))

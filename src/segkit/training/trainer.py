@@ -1,0 +1,249 @@
+"""The Trainer: from data and a model to weights, scores and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segkit._checks import suggests
+from segkit._files import check_writable, folder_lock, write_json
+from segkit.datasets import Pairs
+from segkit.device import Device
+from segkit.errors import DataError, InputError
+from segkit.inference import ImageLike, Predictor
+from segkit.labels import Labels
+from segkit.losses import create_loss
+from segkit.models import Segmenter
+from segkit.training.config import TrainConfig
+from segkit.training.evaluate import Result, dataset_labels, evaluate
+from segkit.training.history import History
+from segkit.training.loader import Loader, Transform
+from segkit.training.loop import LAST, Run
+from segkit.training.signals import StopSignals
+from segkit.transforms import create_transform
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a model, judges it, and saves it.
+
+    Args:
+        model: trained in place.
+        loss: a name or a sum of names, such as ``"cross_entropy + 0.5*dice"``.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (Nesterov momentum 0.9).
+        lr: the peak learning rate.
+        weight_decay: of the optimiser.
+        schedule: ``"constant"``, ``"cosine"`` or ``"one_cycle"``, over the whole run.
+        epochs: passes over the training data; None for no limit but ``minutes``.
+        minutes: the time limit, validations included; None for none.
+        batch_size: images a step.
+        augment: a recipe of `segkit.transforms.list_transforms`, such as ``"street"``; None for none.
+        size: ``(height, width)`` of the crops that ``augment`` makes; None for the size of the first image.
+        class_weights: one positive weight a class, for the losses that take them.
+        label_smoothing: 0..1, for the losses that take it.
+        seed: of the order, the augmentation and any dropout.
+        workers: reading threads; 0 reads between the steps.
+        device: where to train; None for the best one found.
+        out: a folder for checkpoints (``last.safetensors``, ``best/``) and ``history.json``; None writes nothing.
+
+    Raises:
+        UnknownNameError: an unknown argument or name (with the nearest one).
+        InputError: a value out of range.
+
+    Example:
+        >>> from segkit import UNet
+        >>> from segkit.datasets import StreetScenes
+        >>> trainer = Trainer(UNet(11), epochs=1, batch_size=2, device="cpu")
+        >>> history = trainer.fit(StreetScenes(4, size=(48, 64)))
+        >>> len(history)
+        1
+    """
+
+    @suggests(
+        learning_rate="lr",
+        num_epochs="epochs",
+        max_epochs="epochs",
+        max_time="minutes",
+        criterion="loss",
+        loss_fn="loss",
+        optim="optimizer",
+        scheduler="schedule",
+        num_workers="workers",
+        transform="augment",
+        crop_size="size",
+        output_dir="out",
+    )
+    def __init__(
+        self,
+        model: Segmenter,
+        *,
+        loss: str = "cross_entropy",
+        optimizer: str = "adam",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        epochs: int | None = 40,
+        minutes: float | None = None,
+        batch_size: int = 8,
+        augment: str | None = None,
+        size: tuple[int, int] | None = None,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+        workers: int = 2,
+        device: Device | torch.device | str | None = None,
+        out: str | Path | None = None,
+    ) -> None:
+        if not isinstance(model, Segmenter):
+            raise InputError(f"`model` must be a segkit model such as UNet(num_classes=11); got {type(model).__name__}")
+        self.model = model
+        self.config = TrainConfig(
+            loss=loss,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            epochs=epochs,
+            minutes=minutes,
+            batch_size=batch_size,
+            augment=augment,
+            size=size,
+            class_weights=None if class_weights is None else tuple(class_weights),
+            label_smoothing=label_smoothing,
+            seed=seed,
+            workers=workers,
+        )
+        self.device = Device.parse(device)
+        self.out = Path(out) if out is not None else None
+        self.history = History()
+        self._check_names()
+
+    def fit(self, train: Pairs, val: Pairs | None = None, *, resume: bool = False) -> History:
+        """Train, and keep the weights of the best validation.
+
+        With ``val``, the model ends with the weights whose validation mIoU was highest (every epoch is validated; with
+        ``minutes``, as often as a tenth of the time allows), else with the last ones. Ctrl-C and SIGTERM finish the
+        step and save before they act; the run goes on with ``resume=True``.
+
+        Args:
+            train: ``(image, mask)`` items.
+            val: likewise, of any sizes.
+            resume: go on from the checkpoint in ``out``.
+
+        Returns:
+            The history, which is also ``trainer.history``.
+
+        Raises:
+            InputError: empty data, or another number of classes than the model's.
+            DataError: a folder that cannot be written, is in use, or holds a run already.
+            TrainingError: a loss that is not finite.
+        """
+        labels = self._check_data(train, val)
+        self._check_folder(resume)
+        self.model.labels = labels
+        self.model = self.device.place(self.model)
+        self.history = History()
+        with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
+            run = self._prepare(train, val, labels)
+            if resume:
+                run.restore()
+            run.go(stop)
+        stop.deliver()
+        return self.history
+
+    def evaluate(self, dataset: Pairs) -> Result:
+        """Predict every image of ``dataset`` at its own size and return scores that name their protocol."""
+        return evaluate(self.model, dataset, device=self.device, workers=self.config.workers)
+
+    @overload
+    def predict(self, image: Tensor) -> Tensor: ...
+    @overload  # a str is a sequence of str, too; the first overload that fits takes it as a path
+    def predict(self, image: ImageLike) -> NDArray[Any]: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, image: Sequence[ImageLike]) -> list[NDArray[Any]]: ...
+
+    def predict(self, image: Any) -> Any:
+        """Label every pixel of an image, a batch or a list; see `segkit.inference.Predictor.predict`."""
+        return Predictor(self.model, device=self.device).predict(image)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model (weights, preprocessing, class names) and ``training.json`` (settings and history)."""
+        folder = self.model.save(folder)
+        write_json(folder / "training.json", {"config": self.config.to_dict(), "history": self.history.to_dict()})
+        return folder
+
+    def _check_names(self) -> None:
+        """Find a misspelt loss or recipe now, not when the data has been read."""
+        self._loss(Labels([str(value) for value in range(max(self.model.num_classes, 2))]))
+        if self.config.augment is not None:
+            create_transform(self.config.augment, size=self.config.size or (32, 32))
+
+    def _check_data(self, train: Pairs, val: Pairs | None) -> Labels:
+        for name, data in (("training", train), ("validation", val)):
+            if data is not None and len(data) == 0:
+                raise InputError(f"the {name} data is empty: expected at least one (image, mask) item")
+        labels = dataset_labels(train, self.model.num_classes)
+        if val is not None:
+            dataset_labels(val, self.model.num_classes)
+        return labels
+
+    def _check_folder(self, resume: bool) -> None:
+        if self.out is None:
+            if resume:
+                raise InputError("`resume` needs `out`: the folder of the run to go on with")
+            return
+        check_writable(self.out)
+        if not resume and (self.out / LAST).exists():
+            raise DataError(
+                f"the folder {self.out} holds a run already; go on with it (resume=True), or choose another folder"
+            )
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Dropout draws from torch's own generators: seed them for the run, and give them back as they were."""
+        devices = [self.device.torch] if self.device.torch.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.config.seed)
+            yield
+
+    def _prepare(self, train: Pairs, val: Pairs | None, labels: Labels) -> Run:
+        config = self.config
+        loader = Loader(
+            train,
+            labels=labels,
+            batch_size=config.batch_size,
+            transform=self._transform(train, labels),
+            seed=config.seed,
+            workers=config.workers,
+        )
+        return Run(
+            self.model,
+            self._loss(labels).to(self.device.torch),
+            loader,
+            val,
+            config=config,
+            device=self.device,
+            history=self.history,
+            out=self.out,
+        )
+
+    def _loss(self, labels: Labels) -> torch.nn.Module:
+        options: dict[str, Any] = {}
+        if self.config.class_weights is not None:
+            options["class_weights"] = self.config.class_weights
+        if self.config.label_smoothing:
+            options["label_smoothing"] = self.config.label_smoothing
+        return create_loss(self.config.loss, task=labels.task, ignore_index=labels.ignore_index, **options)
+
+    def _transform(self, train: Pairs, labels: Labels) -> Transform | None:
+        if self.config.augment is None:
+            return None
+        height, width = self.config.size or tuple(train[0][0].shape[-2:])
+        return create_transform(self.config.augment, size=(height, width), ignore_index=labels.ignore_index)
