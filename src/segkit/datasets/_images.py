@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +34,18 @@ def image_array(path: Path) -> Array:
         DataError: a file that is broken, holds several images, or has a pixel type that would have to be narrowed.
         MissingFileError: no such file.
     """
-    with _opened(path) as image:
-        _refuse_narrowing(image, path)
-        if image.mode == "P":
-            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        if image.mode in _SIXTEEN:
-            return np.array(image).astype(np.uint16)[:, :, None]
-        if image.mode not in ("1", "L", "RGB", "RGBA", "F"):
-            raise DataError(
-                f"{path} has pixels of the type {image.mode!r}; expected grey (8 or 16 bit, float), RGB or RGBA: "
-                "save it as one of these"
-            )
-        pixels = np.array(image.convert("L") if image.mode == "1" else image)
-        return pixels.reshape(*pixels.shape[:2], -1)
+    image = _opened(path)
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode in _SIXTEEN:
+        return np.array(image).astype(np.uint16)[:, :, None]
+    if image.mode not in ("1", "L", "RGB", "RGBA", "F"):
+        raise DataError(
+            f"{path} has pixels of the type {image.mode!r}; expected grey (8 or 16 bit, float), RGB or RGBA: "
+            "save it as one of these"
+        )
+    pixels = np.array(image.convert("L") if image.mode == "1" else image)
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def mask_array(path: Path, *, colors: bool = False) -> Array:
@@ -64,14 +59,14 @@ def mask_array(path: Path, *, colors: bool = False) -> Array:
         DataError: a colour mask where ids are expected, ids of 16 bits or more, a broken file.
         MissingFileError: no such file.
     """
-    with _opened(path) as image:
-        _refuse_narrowing(image, path)
-        spread = _SPREAD.get(_raw_mode(image), 1)
-        if image.mode in ("1", "L", "P"):
-            return np.array(image).astype(np.uint8, copy=False) // np.uint8(spread)
-        if image.mode == "RGB" and colors:
-            return np.array(image)
-        raise DataError(_explain_mask(image, path))
+    image = _opened(path)
+    if image.mode in ("1", "L", "P"):
+        ids: Array = np.array(image).astype(np.uint8, copy=False)
+        spread = _SPREAD.get(_raw_mode(image))
+        return ids // np.uint8(spread) if spread else ids
+    if image.mode == "RGB" and colors:
+        return np.array(image)
+    raise DataError(_explain_mask(image, path))
 
 
 def _explain_mask(image: Image.Image, path: Path) -> str:
@@ -86,8 +81,8 @@ def _explain_mask(image: Image.Image, path: Path) -> str:
     )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Image.Image:
+    """The decoded image, all of it in memory and the file closed."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if (frames := getattr(image, "n_frames", 1)) != 1:
@@ -95,15 +90,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raw_mode = _raw_mode(image)
             image.load()
             image.info["segkit_raw_mode"] = raw_mode  # loading forgets it
-            yield image
     except FileNotFoundError:
         raise MissingFileError(f"no file {path}") from None
     except DataError:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large to read: {error}; cut it into tiles") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except Exception as error:  # decoders of damaged bytes raise what they happen on: TypeError, KeyError, struct.error
         raise DataError(f"cannot read {path}: {error}; is the file complete? Copy or download it again") from error
+    _refuse_narrowing(image, path)
+    return image
 
 
 def _raw_mode(image: Image.Image) -> str:

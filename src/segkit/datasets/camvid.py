@@ -97,7 +97,7 @@ class CamVid(SegmentationDataset):
 
 
 def _check_split(root: Path, split: str) -> None:
-    if not isinstance(split, str) or not split or PurePosixPath(split.replace("\\", "/")).name != split:
+    if not isinstance(split, str) or split in ("", ".", "..") or set(split) & set("/\\"):
         raise InputError(f"`split` must be the name of a folder or list in the root, such as 'train'; got {split!r}")
     if not root.is_dir():
         raise MissingFileError(f"no folder {root}: expected CamVid's folders there (train, trainannot, ...); {_SOURCE}")
