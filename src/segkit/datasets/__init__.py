@@ -6,12 +6,15 @@ from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_datas
 from segkit.datasets.camvid import CamVid
 from segkit.datasets.reading import read_image
 from segkit.datasets.splits import Subset, random_split
+from segkit.datasets.street_scenes import SceneObject, StreetScenes
 
 __all__ = [
     "CamVid",
     "Item",
     "Pairs",
+    "SceneObject",
     "SegmentationDataset",
+    "StreetScenes",
     "Subset",
     "create_dataset",
     "list_datasets",

@@ -1,0 +1,190 @@
+"""What stands behind everything: the sky, and the ground with its road, markings, kerbs and pavements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.datasets._scene_canvas import Canvas
+from segkit.datasets._scene_light import Color, Light, pack
+from segkit.datasets._scene_random import Draws
+from segkit.datasets._scene_textures import fractal
+from segkit.datasets._scene_view import View
+
+__all__ = ["Ground", "paint_ground", "paint_sky"]
+
+ROAD, PAVEMENT = 1, 2
+"""Numbers of the things in `Canvas.owner`."""
+
+ASPHALT, WHITE, KERB, SLABS, JOINT, YELLOW, GUTTER, COVER = range(8)
+_OWNERS = np.array([ROAD, ROAD, PAVEMENT, PAVEMENT, PAVEMENT, ROAD, ROAD, ROAD], np.uint16)
+
+_STEPS, _HALF_WIDTH = 64, 32
+"""The street's profile across is a table of 64 steps a metre, 32 m to each side of the middle line."""
+
+_HAZES = 16
+_FARTHEST = 300.0
+
+
+@dataclass
+class Ground:
+    """The street as seen from above: half widths in metres, and what happens along it."""
+
+    half: float
+    pavement: float
+    lanes: int
+    dash: tuple[float, float]
+    edge_lines: int
+    slab: float
+    colors: list[Color]
+    zebra: tuple[float, float] | None = None
+    openings: list[tuple[int, float, float]] = field(default_factory=list)
+    """Side streets: (side, from Z, to Z)."""
+    shades: list[tuple[float, float, float]] = field(default_factory=list)
+    """What throws a shadow: (from Z, to Z, its reach over the ground in metres)."""
+    leafy: list[tuple[float, float]] = field(default_factory=list)
+
+    def profile(self) -> NDArray[np.uint8]:
+        """The parts across the street, for each state of a row: plain, between dashes, zebra, and openings."""
+        x = (np.arange(2 * _HALF_WIDTH * _STEPS) + 0.5) / _STEPS - _HALF_WIDTH
+        away = np.abs(x)
+        base = np.where(away < self.half, ASPHALT, SLABS)
+        base[away < self.half - 0.0] = ASPHALT
+        base[(away >= self.half - 0.35) & (away < self.half)] = GUTTER
+        base[(away >= self.half) & (away < self.half + 0.16)] = KERB
+        beyond = away - self.half - 0.16
+        base[(beyond > 0) & ((beyond * 64).astype(np.int64) % int(self.slab * 64) < 2)] = JOINT
+        for line in range(self.edge_lines):
+            place = self.half - 0.55 - 0.3 * line
+            base[(away > place) & (away < place + 0.12)] = YELLOW if self.edge_lines == 2 else WHITE
+        dashed = base.copy()
+        for lane in range(1, self.lanes):
+            place = -self.half + 2 * self.half * lane / self.lanes
+            dashed[np.abs(x - place) < 0.08] = WHITE
+        zebra = np.where((away < self.half - 0.4) & ((x + 64.0) * 64 % 64 < 30), WHITE, base)
+        states = [dashed, base, zebra]
+        for opening in range(1, 4):
+            side = ((opening & 1) * (x < 0) + (opening & 2) * (x > 0)) > 0
+            states.append(np.where(side & (away > self.half - 1.0), ASPHALT, base))
+        return np.stack(states).astype(np.uint8)
+
+    def states(self, z: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Which row of the profile holds at each Z."""
+        on, off = self.dash
+        phase = (z * 256).astype(np.int64) % int((on + off) * 256)
+        state = (phase >= int(on * 256)).astype(np.int32)
+        if self.zebra is not None:
+            state[(z >= self.zebra[0]) & (z < self.zebra[1])] = 2
+        open_sides = np.zeros(len(z), np.int32)
+        for side, start, stop in self.openings:
+            open_sides[(z >= start) & (z < stop)] |= 1 if side < 0 else 2
+        return np.where(open_sides > 0, 2 + open_sides, state).astype(np.int32)
+
+
+def paint_ground(canvas: Canvas, ground: Ground, light: Light, draws: Draws) -> Callable[[float, float], bool]:
+    """Paint everything below the horizon; return whether a point (X from the middle, Z) lies in a shadow."""
+    view = canvas.view
+    top = int(view.horizon) + 1
+    below = np.arange(top, view.height) + 0.5 - view.horizon
+    z = np.minimum(view.focal * view.eye / below, _FARTHEST)
+    middle = _middles(view, z)
+    x = (canvas.columns - view.centre).astype(np.float32) * (z / view.focal).astype(np.float32)[:, None]
+    x -= middle.astype(np.float32)[:, None]
+    index = np.minimum(np.maximum((x + _HALF_WIDTH) * _STEPS, 0), 2 * _HALF_WIDTH * _STEPS - 1).astype(np.int32)
+    index += (ground.states(z) * (2 * _HALF_WIDTH * _STEPS))[:, None]
+    parts = ground.profile().ravel().take(index)
+    coarse = _texture(fractal(20), x, z, 3.0, draws)
+    worn = (coarse > 190) & (parts == WHITE)
+    parts[worn] = ASPHALT
+    canvas.owner[top:] = _OWNERS.take(parts)
+    reach = _reach(ground, light, z)
+    edge = ((ground.half + ground.pavement) - reach).astype(np.float32)[:, None]
+    rough = (coarse.astype(np.float32) - 128) * _roughness(ground, z).astype(np.float32)[:, None]
+    shaded = x * light.sun > edge + rough
+    codes = parts.astype(np.int32) * 16 + _ground_shades(coarse, x, z, draws)
+    codes += shaded * np.int32(128)
+    codes += ((z / (z + light.visibility)) * (_HAZES - 0.01)).astype(np.int32)[:, None] * 256
+    canvas.image[top:] = _ground_palette(ground, light).take(codes)
+    rows = sorted(ground.shades)
+
+    def in_shadow(across: float, at: float) -> bool:
+        if light.strength < 0.5:
+            return False
+        reaches = [far for start, stop, far in rows if start <= at < stop]
+        return bool(reaches) and across * light.sun > ground.half + ground.pavement - max(reaches)
+
+    return in_shadow
+
+
+def _middles(view: View, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = np.minimum(z, 90.0)
+    return view.shift + view.slope * z + view.bend * near * near + 2.0 * view.bend * 90.0 * (z - near)
+
+
+def _texture(
+    noise: NDArray[np.uint8], x: NDArray[np.float32], z: NDArray[np.float64], scale: float, draws: Draws
+) -> NDArray[np.uint8]:
+    """Noise that lies on the ground, ``scale`` cells a metre."""
+    rows = (((z * scale).astype(np.int32) + draws.integer(256)) & 255) << 8
+    index = ((x + np.float32(512.0)) * np.float32(scale)).astype(np.int32) & 255
+    index += rows[:, None]
+    return noise.ravel().take(index)
+
+
+def _ground_shades(
+    coarse: NDArray[np.uint8], x: NDArray[np.float32], z: NDArray[np.float64], draws: Draws
+) -> NDArray[np.int32]:
+    fine = _texture(fractal(21, 64, 3), x, z, 28.0, draws).astype(np.int32) - 128
+    fine *= np.minimum(24.0, 200.0 / z).astype(np.int32)[:, None]  # the grain is too small to see far away
+    fine += (coarse.astype(np.int32) - 128) * 14
+    return (fine >> 10) + 8
+
+
+def _reach(ground: Ground, light: Light, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    reach = np.zeros(len(z))
+    if light.strength >= 0.5:
+        for start, stop, far in ground.shades:
+            reach[(z >= start) & (z < stop)] = far
+    return reach
+
+
+def _roughness(ground: Ground, z: NDArray[np.float64]) -> NDArray[np.float64]:
+    rough = np.zeros(len(z))
+    for start, stop in ground.leafy:
+        rough[(z >= start) & (z < stop)] = 0.05
+    return rough
+
+
+def _ground_palette(ground: Ground, light: Light) -> NDArray[np.uint32]:
+    own = np.array(ground.colors, np.float64) * np.array(light.ambient)
+    lit = np.array([1.0, 1.0 - 0.5 * light.strength])[:, None, None, None]
+    shades = (0.5 + 0.0625 * np.arange(16))[None, None, :, None]
+    colors = own[None, :, None, :] * shades * lit
+    share = ((np.arange(_HAZES) + 0.5) / _HAZES)[:, None, None, None, None]
+    return pack(colors + (np.array(light.haze) - colors) * share).ravel()
+
+
+def paint_sky(canvas: Canvas, light: Light, draws: Draws) -> None:
+    """Paint everything above the horizon, and a little below, as thing 0."""
+    view = canvas.view
+    last = min(int(view.horizon) + 2, view.height)
+    rows = np.arange(last)
+    height = (rows * 63 // max(last, 1)).astype(np.int32)
+    drift = 6000.0 / (view.horizon * (240.0 / view.horizon) - rows * (200.0 / view.horizon))
+    across = (np.arange(view.width) * (140.0 / view.height)).astype(np.int32)
+    columns = (across + draws.integer(256)) & 255
+    tall = ((drift * draws.uniform(0.8, 2.0)).astype(np.int32) + draws.integer(256)) & 255
+    cloud = fractal(30 + draws.integer(2)).take((tall << 8)[:, None] + columns).astype(np.int32)
+    cover = int(200 - 260 * light.clouds)
+    cloud = np.minimum(np.maximum((cloud - cover) >> 1, 0), 63)
+    canvas.image[:last] = _sky_palette(light).take((height << 6)[:, None] + cloud)
+
+
+def _sky_palette(light: Light) -> NDArray[np.uint32]:
+    low = (np.arange(64) / 63.0)[:, None]
+    clear = np.array(light.sky[0]) + (np.array(light.sky[1]) - np.array(light.sky[0])) * (low * low)
+    share = (np.arange(64) / 63.0)[None, :, None] * 0.85
+    return pack(clear[:, None, :] + (np.array(light.cloud) - clear[:, None, :]) * share).ravel()
