@@ -1,4 +1,4 @@
-"""HTML that is escaped by default: elements, inline pictures, and the shell of a page that loads nothing."""
+"""HTML that is escaped by default: elements, tables, and the shell of a page that loads nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ import hashlib
 import html
 import re
 from collections.abc import Iterable, Sequence
-from io import BytesIO
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-__all__ = ["Html", "escape", "fragment", "jpeg_uri", "page", "png_uri", "swatch", "table", "tag"]
+__all__ = ["Html", "escape", "fragment", "page", "swatch", "table", "tag"]
 
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -96,39 +91,6 @@ def swatch(color: Iterable[int]) -> Html:
     """Return a small square of one colour, drawn as SVG: colour from data needs no inline style."""
     square = tag("rect", width="12", height="12", rx="2.5", fill="#" + "".join(f"{part:02x}" for part in color))
     return tag("svg", square, class_="swatch", viewBox="0 0 12 12", width="12", height="12", aria_hidden="true")
-
-
-def png_uri(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> str:
-    """Return pixels as an inline PNG.
-
-    Args:
-        pixels: ``(H, W, 3)`` colours, ``(H, W)`` grey levels, or ``(H, W)`` entries of ``palette``.
-        palette: ``(N, 3)`` colours, N at most 256; a picture of few colours is a fraction of the size with one.
-    """
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    if palette is not None:
-        picture.putpalette(palette.tobytes(), "RGB")
-    return _data_uri(picture, "png", bits=_bits(palette), optimize=True)
-
-
-def jpeg_uri(pixels: NDArray[np.uint8], quality: int = 85) -> str:
-    """Return ``(H, W, 3)`` colours or ``(H, W)`` grey levels as an inline JPEG."""
-    from PIL import Image
-
-    return _data_uri(Image.fromarray(np.ascontiguousarray(pixels)), "jpeg", quality=quality, optimize=True)
-
-
-def _bits(palette: NDArray[np.uint8] | None) -> int:
-    count = 256 if palette is None else len(palette)
-    return next(bits for bits in (1, 2, 4, 8) if count <= 1 << bits)
-
-
-def _data_uri(picture: Any, kind: str, **options: Any) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def page(title: str, body: Html, style: str) -> Html:

@@ -6,7 +6,7 @@ import colorsys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from segkit._checks import check_choice, check_int, check_unknown_options, listed
 from segkit._files import read_json, write_json
 from segkit.errors import ConfigError, InputError, LabelError, ShapeError
+
+if TYPE_CHECKING:
+    from segkit._html import Html
 
 __all__ = ["IGNORE_INDEX", "Labels", "Task", "default_palette"]
 
@@ -200,6 +203,26 @@ class Labels:
         else:
             cause = f"labels that lack these ids: name them, or map them to {self.ignore_index} to ignore them"
         return f"mask values outside 0..{highest} and ignore_index {self.ignore_index}: {shown}{_of(where)}; {cause}"
+
+    def legend(self) -> Html:
+        """The colours with their names as one line of markup, which a notebook shows as such.
+
+        Example:
+            >>> Labels(["road", "car"]).legend().count("<svg")
+            2
+        """
+        from segkit._html import Html, escape, fragment, swatch  # only a page or a notebook needs it
+
+        pairs = zip(self.value_names, self.value_palette, strict=True)
+        return fragment((Html(f"{swatch(color)}&nbsp;{escape(name)}") for name, color in pairs), Html(" &emsp;"))
+
+    def _repr_html_(self) -> str:
+        from segkit._html import fragment, swatch, table
+
+        values = zip(self.value_names, self.value_palette, strict=True)
+        rows = [[value, fragment([swatch(color), " ", name])] for value, (name, color) in enumerate(values)]
+        rows.append([self.ignore_index, "ignored"])
+        return str(table(["value", "class"], rows, caption=f"{self.task} labels"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` turns back into the same labels."""

@@ -94,7 +94,7 @@ class _Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if not self.open or self.open[-1] != "style":
             self.page.text.append(data)
 
 

@@ -9,11 +9,24 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from segkit._checks import check_number
-from segkit._html import jpeg_uri, png_uri
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
+from segkit.report._inline import jpeg_uri, png_uri
 
-__all__ = ["as_array", "displayed", "error_uri", "image_uri", "mask_uri", "overlay", "picture_size"]
+__all__ = [
+    "as_array",
+    "blend",
+    "checked_mask",
+    "displayed",
+    "dots",
+    "error_uri",
+    "image_uri",
+    "mask_uri",
+    "nearest",
+    "overlay",
+    "picture_size",
+    "resized",
+]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -95,6 +108,11 @@ def overlay(image: Any, mask: ArrayLike, labels: Labels, *, alpha: float = 0.5) 
     alpha = check_number("alpha", alpha, minimum=0, maximum=1)
     colors = displayed(image)[0]
     values = checked_mask(mask, labels, "mask", colors.shape[:2])
+    return blend(colors, values, labels, alpha)
+
+
+def blend(colors: Pixels, values: NDArray[Any], labels: Labels, alpha: float) -> Pixels:
+    """Mix ``(H, W, 3)`` with the colours of a checked mask, where it has one to show."""
     tint = np.where(_bare(values, labels), 0.0, alpha)[..., None]
     mixed: Pixels = np.rint(colors * (1 - tint) + labels.decode(values) * tint).astype(np.uint8)
     return mixed
@@ -131,25 +149,25 @@ def picture_size(height: int, width: int, longest: int) -> tuple[int, int]:
 
 def image_uri(colors: Pixels, size: tuple[int, int]) -> str:
     """Embed ``(H, W, 3)`` at ``size``."""
-    return jpeg_uri(_resized(colors, size))
+    return jpeg_uri(resized(colors, size))
 
 
 def mask_uri(values: NDArray[Any], labels: Labels, size: tuple[int, int]) -> str:
     """Embed a mask at ``size`` in the classes' colours; ignored pixels are grey and dotted."""
-    small = _nearest(values, size)
+    small = nearest(values, size)
     ignored = small == labels.ignore_index
     num_values = len(labels.value_names)
     palette = np.array([*labels.value_palette, *IGNORED_COLORS], np.uint8)
-    entries = np.where(ignored, num_values + _dots(size), small)
+    entries = np.where(ignored, num_values + dots(size), small)
     return _palette_png(entries, palette)
 
 
 def error_uri(colors: Pixels, wrong: NDArray[np.bool_], ignored: NDArray[np.bool_], size: tuple[int, int]) -> str:
     """Embed the image at ``size``, faded to grey, with wrong pixels striped and ignored ones dotted."""
-    grey = np.asarray(Image.fromarray(_resized(colors, size)).convert("L"), np.float64)
+    grey = np.asarray(Image.fromarray(resized(colors, size)).convert("L"), np.float64)
     entries = np.rint(grey * (GREYS - 1) / 255).astype(np.int64)
-    entries = np.where(_nearest(wrong, size), GREYS + _stripes(size), entries)
-    entries = np.where(_nearest(ignored, size), GREYS + 2 + _dots(size), entries)
+    entries = np.where(nearest(wrong, size), GREYS + _stripes(size), entries)
+    entries = np.where(nearest(ignored, size), GREYS + 2 + dots(size), entries)
     levels = np.rint(np.linspace(150, 250, GREYS))[:, None].repeat(3, axis=1)
     return _palette_png(entries, np.concatenate([levels, ERROR_COLORS, IGNORED_COLORS]).astype(np.uint8))
 
@@ -166,12 +184,12 @@ def _stripes(size: tuple[int, int]) -> NDArray[np.int64]:
     return np.asarray((rows + columns) % 9 < 3, np.int64)
 
 
-def _dots(size: tuple[int, int]) -> NDArray[np.int64]:
+def dots(size: tuple[int, int]) -> NDArray[np.int64]:
     rows, columns = np.ogrid[: size[0], : size[1]]
     return np.asarray((rows % 8 < 2) & ((columns + 4 * (rows // 8 % 2)) % 8 < 2), np.int64)
 
 
-def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, values.shape, strict=True)
     )
@@ -179,7 +197,7 @@ def _nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return picked
 
 
-def _resized(colors: Pixels, size: tuple[int, int]) -> Pixels:
+def resized(colors: Pixels, size: tuple[int, int]) -> Pixels:
     if colors.shape[:2] == size:
         return colors
     if size[0] > colors.shape[0]:
