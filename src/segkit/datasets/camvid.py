@@ -57,9 +57,9 @@ class CamVid(SegmentationDataset):
         LabelError: on reading, a mask value that is no class.
 
     Example:
-        >>> train = CamVid("data/camvid", split="train")  # doctest: +SKIP
-        >>> image, mask = train[0]  # doctest: +SKIP
-        >>> image.shape, image.dtype, mask.shape, mask.dtype  # doctest: +SKIP
+        >>> train = CamVid("data/camvid", split="train")
+        >>> image, mask = train[0]
+        >>> image.shape, image.dtype, mask.shape, mask.dtype
         (torch.Size([3, 360, 480]), torch.uint8, torch.Size([360, 480]), torch.uint8)
 
     Source:

@@ -32,7 +32,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         MissingFileError: no such file.
 
     Example:
-        >>> read_image("street.jpg").shape  # doctest: +SKIP
+        >>> read_image("street.jpg").shape
         torch.Size([3, 360, 480])
     """
     return torch.from_numpy(image_array(Path(path))).permute(2, 0, 1)
