@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("dev", deadline=None)
@@ -34,3 +37,30 @@ def camvid_root() -> Path:
 def hippocampus_root() -> Path:
     """130 T1 volumes with two tissue labels, in the layout of the Medical Segmentation Decathlon."""
     return _data_folder("Task04_Hippocampus")
+
+
+@pytest.fixture(scope="session")
+def _examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`street.jpg`, and `data/camvid` with four generated frames a split, in CamVid's layout and size."""
+    root = tmp_path_factory.mktemp("examples")
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        images, masks = root / "data/camvid" / split, root / "data/camvid" / f"{split}annot"
+        images.mkdir(parents=True)
+        masks.mkdir()
+        for number in range(4):
+            mask = np.repeat(np.repeat(rng.integers(0, 12, (6, 8), dtype=np.uint8), 60, axis=0), 60, axis=1)
+            image = np.stack([mask * 20, 255 - mask * 20, mask * 7], axis=2)
+            Image.fromarray(image).save(images / f"0001TP_{number:06d}.png")
+            Image.fromarray(mask).save(masks / f"0001TP_{number:06d}.png")
+    shutil.copy(root / "data/camvid/train/0001TP_000000.png", root / "street.png")
+    Image.open(root / "street.png").save(root / "street.jpg")
+    return root
+
+
+@pytest.fixture
+def examples_folder(_examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new current folder that holds what the examples of docs and docstrings read."""
+    shutil.copytree(_examples, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
