@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def slow_confusion_matrix(
@@ -56,3 +60,12 @@ def slow_mean(values: Iterable[float]) -> float:
 
 def slow_accuracy(matrix: list[list[int]]) -> float:
     return _ratio(sum(matrix[k][k] for k in range(len(matrix))), sum(map(sum, matrix)))
+
+
+def numpy_confusion_matrix(
+    pred: NDArray[Any], target: NDArray[Any], num_classes: int, ignore_index: int = 255
+) -> NDArray[np.int64]:
+    """The classic recipe, with every value widened first: quick enough for maps of megapixels."""
+    valid = target != ignore_index
+    codes = target[valid].astype(np.int64) * num_classes + pred[valid].astype(np.int64)
+    return np.bincount(codes, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import TypeIs
 
 from segkit._checks import check_int
 from segkit.errors import InputError, LabelError, ShapeError
 
-__all__ = ["LabelsLike", "TensorLike", "as_array", "check_classes", "check_names", "image_pairs", "pixel_pairs"]
+__all__ = [
+    "LabelsLike",
+    "TensorLike",
+    "as_array",
+    "check_classes",
+    "check_names",
+    "image_pairs",
+    "is_tensor",
+    "pixel_pairs",
+]
 
 Pair: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
 
-@runtime_checkable
 class TensorLike(Protocol):
     """Anything that turns into an array as a torch tensor does: ``.detach().cpu().numpy()``."""
 
@@ -37,9 +46,16 @@ LabelsLike: TypeAlias = ArrayLike | TensorLike | Sequence[ArrayLike | TensorLike
 """Class ids: an array, nested sequences, a tensor, or a sequence of images of different sizes."""
 
 
+def is_tensor(value: object) -> TypeIs[TensorLike]:
+    """Whether ``value`` turns into an array as a torch tensor does."""
+    return hasattr(value, "detach")  # isinstance of a Protocol would cost 50 times as much
+
+
 def as_array(value: object) -> NDArray[Any]:
     """Return ``value`` as an array, without importing torch."""
-    if isinstance(value, TensorLike):
+    if isinstance(value, np.ndarray):
+        return value
+    if is_tensor(value):
         value = value.detach().cpu().numpy()
     try:
         return np.asarray(value)
@@ -98,7 +114,9 @@ def _images(value: object, argument: str) -> list[NDArray[Any]] | None:
         raise InputError(f"`{argument}` must hold class ids; got the string {value!r:.50}")
     if not isinstance(value, list | tuple):
         return None
-    if any(isinstance(item, TensorLike | np.ndarray) for item in value):
+    if not value:
+        return []
+    if any(isinstance(item, np.ndarray) or is_tensor(item) for item in value):
         return [as_array(item) for item in value]
     try:
         np.asarray(value)
@@ -108,7 +126,7 @@ def _images(value: object, argument: str) -> list[NDArray[Any]] | None:
 
 
 def _stacked(value: object, images: list[NDArray[Any]] | None) -> object:
-    if images is None:
+    if not images:
         return value
     if len({image.shape for image in images}) > 1:
         raise ShapeError("one side is a list of images of different sizes; give the other as a list of images as well")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit._checks import listed
+from segkit._checks import check_int, listed
 from segkit.errors import LabelError
-from segkit.metrics._inputs import LabelsLike, check_classes, pixel_pairs
+from segkit.metrics._blocks import Counter, OutOfRangeError, Pair, count_pairs, default_threads
+from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
 
-__all__ = ["confusion_matrix", "count_pair"]
-
-BLOCK = 1 << 16
+__all__ = ["check_threads", "confusion_matrix", "count_images", "raise_out_of_range"]
 
 
 def confusion_matrix(
-    pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255
+    pred: LabelsLike,
+    target: LabelsLike,
+    *,
+    num_classes: int,
+    ignore_index: int = 255,
+    per_image: bool = False,
+    threads: int | None = None,
 ) -> NDArray[np.int64]:
     """Count how often each class of ``target`` was predicted as each class.
+
+    The counts are exact at any size. Runs of equal neighbours are counted as one, in blocks that stay in the cache, and
+    maps without runs pixel by pixel; the memory needed beside the matrix does not grow with the image.
 
     Args:
         pred: class ids in 0..num_classes-1, any integer dtype, any shape: an array, a tensor, nested sequences, or a
@@ -27,9 +37,13 @@ def confusion_matrix(
         target: true class ids or ``ignore_index``, of the same shape.
         num_classes: how many classes there are; never guessed from the data.
         ignore_index: the value of ``target`` that is not counted, whatever ``pred`` holds there; outside the classes.
+        per_image: one matrix an image: for each item of a sequence, or along the first axis of an array of three or
+            more axes.
+        threads: how many to count on; None is one for every two million pixels, up to the cores and four.
 
     Returns:
-        ``(num_classes, num_classes)`` int64: rows are the target's classes, columns the prediction's.
+        ``(num_classes, num_classes)`` int64: rows are the target's classes, columns the prediction's;
+        ``(N, num_classes, num_classes)`` with ``per_image``.
 
     Raises:
         InputError: float predictions (take the argmax), or an ``ignore_index`` inside the classes.
@@ -42,28 +56,49 @@ def confusion_matrix(
                [0, 1]])
     """
     num_classes, ignore_index = check_classes(num_classes, ignore_index)
-    matrix = np.zeros((num_classes, num_classes), np.int64)
-    pairs = pixel_pairs(pred, target)
-    for number, (p, t) in enumerate(pairs):
-        matrix += count_pair(p, t, num_classes, ignore_index, f" of image {number}" if len(pairs) > 1 else "")
-    return matrix
+    pairs = image_pairs(pred, target) if per_image else pixel_pairs(pred, target)
+    threads = check_threads(threads, pairs)
+    if per_image:
+        return count_images(pairs, num_classes, ignore_index, threads)
+    try:
+        return count_pairs(pairs, num_classes, ignore_index, threads)
+    except OutOfRangeError:
+        for number, (p, t) in enumerate(pairs):
+            where = f" of image {number}" if len(pairs) > 1 else ""
+            raise_out_of_range(p, t, num_classes, ignore_index, where)
+        raise
 
 
-def count_pair(
-    pred: NDArray[Any], target: NDArray[Any], num_classes: int, ignore_index: int, where: str = ""
-) -> NDArray[np.int64]:
-    """The ``(K, K)`` counts of one pair of integer arrays; ``where`` names it in messages."""
-    matrix = np.zeros((num_classes, num_classes), np.int64)
-    p, t = pred.reshape(-1), target.reshape(-1)
-    for start in range(0, p.size, BLOCK):
-        valid = t[start : start + BLOCK] != ignore_index
-        truth = t[start : start + BLOCK][valid].astype(np.int64)
-        guess = p[start : start + BLOCK][valid].astype(np.int64)
-        if truth.size and (min(truth.min(), guess.min()) < 0 or max(truth.max(), guess.max()) >= num_classes):
-            raise_out_of_range(pred, target, num_classes, ignore_index, where)
-        counts = np.bincount(truth * num_classes + guess, minlength=num_classes * num_classes)
-        matrix += counts.reshape(num_classes, num_classes)
-    return matrix
+def count_images(pairs: Sequence[Pair], num_classes: int, ignore_index: int, threads: int = 1) -> NDArray[np.int64]:
+    """One ``(K, K)`` matrix a pair, ``(N, K, K)``."""
+    matrices = np.zeros((len(pairs), num_classes, num_classes), np.int64)
+
+    def count(numbers: Iterable[int]) -> None:
+        counter = Counter(num_classes, ignore_index)
+        for number in numbers:
+            p, t = pairs[number]
+            try:
+                counter.count(p, t)
+                matrices[number] = counter.take()
+            except OutOfRangeError:
+                raise_out_of_range(p, t, num_classes, ignore_index, f" of image {number}")
+                raise
+
+    if threads == 1:
+        count(range(len(pairs)))
+    else:
+        numbers = iter(range(len(pairs)))  # shared: each image goes to one thread
+        with ThreadPoolExecutor(threads) as pool:
+            for done in [pool.submit(count, numbers) for _ in range(threads)]:
+                done.result()
+    return matrices
+
+
+def check_threads(threads: int | None, pairs: Sequence[Pair]) -> int:
+    """The number of threads; None is one for small data and at most one a core."""
+    if threads is None:
+        return default_threads(sum(p.size for p, _ in pairs))
+    return check_int("threads", threads, minimum=1)
 
 
 def raise_out_of_range(

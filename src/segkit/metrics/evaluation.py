@@ -12,7 +12,7 @@ from segkit._checks import listed
 from segkit.errors import InputError, ShapeError
 from segkit.metrics._inputs import LabelsLike, as_array, check_classes, check_names, image_pairs
 from segkit.metrics._store import MatrixStore
-from segkit.metrics.counting import count_pair
+from segkit.metrics.counting import check_threads, count_images
 from segkit.metrics.scores import Scores
 
 __all__ = ["Evaluation"]
@@ -57,9 +57,7 @@ class Evaluation:
             InputError: an id that was counted before; else as `confusion_matrix`.
         """
         pairs = image_pairs(pred, target)
-        matrices = np.zeros((len(pairs), self.num_classes, self.num_classes), np.int64)
-        for number, (p, t) in enumerate(pairs):
-            matrices[number] = count_pair(p, t, self.num_classes, self.ignore_index, f" of image {number}")
+        matrices = count_images(pairs, self.num_classes, self.ignore_index, check_threads(None, pairs))
         sizes = np.array([t.size for _, t in pairs], np.int64)
         self.add(matrices, ids, num_ignored=sizes - matrices.sum(axis=(1, 2)))
 

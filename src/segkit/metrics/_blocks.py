@@ -1,0 +1,153 @@
+"""Counting in blocks that stay in the processor's cache, on as many threads as asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.metrics._dense import count_few, count_pixels, count_runs
+from segkit.metrics._runs import BLOCK, find_ends
+
+__all__ = ["Counter", "OutOfRangeError", "Pair", "count_pairs", "default_threads"]
+
+Pair = tuple[NDArray[Any], NDArray[Any]]
+Runs = tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]
+
+SMALL = 1 << 13
+"""Pixels up to which the fewest calls win."""
+
+MANY = 1 << 14
+"""Runs that are counted at a time: enough that a call costs little, few enough for the cache."""
+
+PIECE = 1 << 20
+"""Pixels that a thread takes at a time."""
+
+WORTH_A_THREAD = 1 << 21
+"""Pixels that pay for starting another thread (some 0.1 ms)."""
+
+
+class OutOfRangeError(Exception):
+    """A block holds a value outside the classes; whoever knows the image says where."""
+
+
+class Counter:
+    """Counts pairs of label maps into a matrix."""
+
+    def __init__(self, num_classes: int, ignore_index: int) -> None:
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self._matrix = np.zeros((num_classes, num_classes), np.int64)
+        self._runs: list[Runs] = []
+        self._num_runs = 0
+
+    def take(self) -> NDArray[np.int64]:
+        """The counts so far; the next ones start from zero."""
+        self._count_runs()
+        matrix, self._matrix = self._matrix, np.zeros_like(self._matrix)
+        return matrix
+
+    def count(self, p: NDArray[Any], t: NDArray[Any]) -> None:
+        """Add a pair of arrays of equal shape and any layout."""
+        for flat_p, flat_t in _flat_blocks(p, t):
+            if len(flat_p) <= SMALL:
+                self._add(count_few(flat_p, flat_t, self.num_classes, self.ignore_index))
+            elif not self._all_ignored(flat_t):
+                self._count_block(flat_p, flat_t)
+
+    def _all_ignored(self, t: NDArray[Any]) -> bool:
+        return bool(t[0] == self.ignore_index and t[-1] == self.ignore_index and (t == self.ignore_index).all())
+
+    def _count_block(self, p: NDArray[Any], t: NDArray[Any]) -> None:
+        ends = find_ends(p, t)
+        if ends is None:
+            self._add(count_pixels(p, t, self.num_classes, self.ignore_index))
+            return
+        self._runs.append((p[ends], t[ends], ends))
+        self._num_runs += len(ends)
+        if self._num_runs >= MANY:
+            self._count_runs()
+
+    def _count_runs(self) -> None:
+        if not self._runs:
+            return
+        lengths = []
+        for _, _, ends in self._runs:
+            length = ends.copy()
+            length[1:] -= ends[:-1]
+            length[0] += 1
+            lengths.append(length)
+        p, t = np.concatenate([run[0] for run in self._runs]), np.concatenate([run[1] for run in self._runs])
+        self._runs, self._num_runs = [], 0
+        self._add(count_runs(p, t, np.concatenate(lengths), self.num_classes, self.ignore_index))
+
+    def _add(self, counts: NDArray[np.int64] | None) -> None:
+        if counts is None:
+            raise OutOfRangeError
+        self._matrix += counts
+
+
+def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
+    """Flat pieces of at most `BLOCK` pixels; only what is not contiguous is copied, a piece at a time."""
+    if not p.size:
+        return
+    if p.flags.f_contiguous and t.flags.f_contiguous:
+        p, t = p.T, t.T
+    if p.flags.c_contiguous and t.flags.c_contiguous:
+        p, t = p.reshape(-1), t.reshape(-1)
+        for start in range(0, p.size, BLOCK):
+            yield p[start : start + BLOCK], t[start : start + BLOCK]
+    elif p.size <= BLOCK:
+        yield p.reshape(-1), t.reshape(-1)
+    else:
+        rows = max(1, BLOCK // (p.size // len(p)))
+        for start in range(0, len(p), rows):
+            piece = slice(start, start + rows) if rows > 1 or p.ndim == 1 else start
+            yield from _flat_blocks(p[piece], t[piece])
+
+
+def default_threads(num_pixels: int) -> int:
+    """One thread for every two million pixels, at most one a core and four."""
+    if num_pixels < 2 * WORTH_A_THREAD:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, 4, num_pixels // WORTH_A_THREAD))
+
+
+def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, threads: int) -> NDArray[np.int64]:
+    """The ``(K, K)`` counts of all pairs together.
+
+    Raises:
+        OutOfRangeError: a value outside the classes, in any of them.
+    """
+    pieces = iter(pairs) if threads == 1 else iter([piece for pair in pairs for piece in _pieces(*pair)])
+
+    def work() -> NDArray[np.int64]:
+        counter = Counter(num_classes, ignore_index)
+        for p, t in pieces:  # a list's iterator hands each piece to one thread
+            counter.count(p, t)
+        return counter.take()
+
+    if threads == 1:
+        return work()
+    total = np.zeros((num_classes, num_classes), np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        for part in [pool.submit(work) for _ in range(threads)]:
+            total += part.result()
+    return total
+
+
+def _pieces(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
+    if p.ndim < 1 or p.size <= PIECE:
+        yield p, t
+        return
+    rows = PIECE
+    if p.flags.c_contiguous and t.flags.c_contiguous:
+        p, t = p.reshape(-1), t.reshape(-1)
+    else:
+        rows = max(1, PIECE // (p.size // len(p)))
+    for start in range(0, len(p), rows):
+        yield p[start : start + rows], t[start : start + rows]
