@@ -8,5 +8,15 @@ may.
 from segkit.kernels._argmax import argmax_labels
 from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
 from segkit.kernels._confusion import confusion_matrix
+from segkit.kernels._terms import Terms, sigmoid_terms, softmax_terms
 
-__all__ = ["KernelChoice", "KernelTable", "argmax_labels", "confusion_matrix", "kernel_table"]
+__all__ = [
+    "KernelChoice",
+    "KernelTable",
+    "Terms",
+    "argmax_labels",
+    "confusion_matrix",
+    "kernel_table",
+    "sigmoid_terms",
+    "softmax_terms",
+]

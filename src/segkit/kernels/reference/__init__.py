@@ -2,5 +2,6 @@
 
 from segkit.kernels.reference.argmax import argmax_labels
 from segkit.kernels.reference.confusion import confusion_matrix
+from segkit.kernels.reference.terms import sigmoid_terms, softmax_terms
 
-__all__ = ["argmax_labels", "confusion_matrix"]
+__all__ = ["argmax_labels", "confusion_matrix", "sigmoid_terms", "softmax_terms"]

@@ -1,0 +1,23 @@
+"""What training makes small: functions on raw logits, thin modules over them, and sums of them by name.
+
+Every loss keeps one contract, which `check_loss` tests: means are over valid pixels, what stands under ignored pixels
+moves neither the loss nor a gradient, and with no valid pixel both are 0.
+"""
+
+from segkit.losses._check import check_loss
+from segkit.losses._create import create_loss, list_losses, register_loss
+from segkit.losses._cross_entropy import CrossEntropy, cross_entropy
+from segkit.losses._dice import Dice, dice_loss
+from segkit.losses._prepare import Loss
+
+__all__ = [
+    "CrossEntropy",
+    "Dice",
+    "Loss",
+    "check_loss",
+    "create_loss",
+    "cross_entropy",
+    "dice_loss",
+    "list_losses",
+    "register_loss",
+]

@@ -1,0 +1,77 @@
+"""Cross-entropy over the valid pixels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from segkit._checks import check_number
+from segkit.kernels import Terms
+from segkit.labels import IGNORE_INDEX, Task
+from segkit.losses._prepare import ClassWeights, TermsLoss, Wanted, compute_terms, ratio
+
+__all__ = ["CrossEntropy", "cross_entropy"]
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    task: Task = "multiclass",
+    class_weights: ClassWeights | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    r"""Return the mean cross-entropy of the valid pixels.
+
+    With weights ``w``, smoothing ``s`` and log-probabilities ``l``, a pixel of class ``y`` counts
+    ``-(1 - s) * w[y] * l[y] - s / K * sum(w * l)``; the sum over pixels is divided by the sum of their ``w[y]``, as
+    `torch.nn.functional.cross_entropy` does. A binary or multilabel plane is the two-class case with logits ``(0, z)``.
+
+    Args:
+        logits: raw scores, ``(B, K, H, W)``, any floating dtype; ``(B, 1, H, W)`` for a binary task.
+        target: integers, ``(B, H, W)`` of class ids, or of 0 and 1 for a binary task; ``(B, K, H, W)`` of 0 and 1 for a
+            multilabel one. ``ignore_index`` counts for nothing.
+        task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
+        class_weights: one weight >= 0 a class; two (background, foreground) for a binary task.
+        label_smoothing: the share of each pixel's target that is spread evenly over the classes, in 0..1.
+        ignore_index: the target value to ignore; any integer.
+
+    Returns:
+        A scalar, float32 (float64 for float64 logits); 0 with a zero gradient where no pixel is valid.
+
+    Raises:
+        ShapeError: shapes that do not fit the task.
+        InputError: dtypes, devices or options that do not fit.
+        LabelError: a target outside the classes, on the CPU.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.zeros(1, 2, 1, 3)
+        >>> round(cross_entropy(logits, torch.tensor([[[0, 1, 255]]])).item(), 4)
+        0.6931
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing).
+    """
+    wanted = Wanted(cross_entropy=True, label_smoothing=label_smoothing)
+    terms = compute_terms(logits, target, wanted, task=task, class_weights=class_weights, ignore_index=ignore_index)
+    return ratio(terms.cross_entropy, terms.weight)
+
+
+class CrossEntropy(TermsLoss):
+    """`cross_entropy` as a module; in the registry it is ``"cross_entropy"``."""
+
+    def __init__(
+        self,
+        *,
+        task: Task = "multiclass",
+        ignore_index: int = IGNORE_INDEX,
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        smoothing = check_number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
+        wanted = Wanted(cross_entropy=True, label_smoothing=smoothing)
+        super().__init__(task=task, ignore_index=ignore_index, wanted=wanted, class_weights=class_weights)
+
+    def from_terms(self, terms: Terms) -> Tensor:
+        """The mean over the valid pixels."""
+        return ratio(terms.cross_entropy, terms.weight)

@@ -1,0 +1,95 @@
+"""Losses as their papers write them: loops over pixels in float64, numpy alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def slow_softmax(scores: Floats) -> Floats:
+    """The probabilities of one pixel."""
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+def two_classes(logits: Floats, target: NDArray[Any]) -> list[tuple[Floats, NDArray[Any]]]:
+    """A binary or multilabel problem as one two-class problem a plane: logits ``(0, z)`` and targets 0 and 1."""
+    planes = target[:, None] if target.ndim == 3 else target
+    return [
+        (np.stack([np.zeros_like(logits[:, k]), logits[:, k]], axis=1), planes[:, k]) for k in range(logits.shape[1])
+    ]
+
+
+def cross_entropy_sums(
+    logits: Floats, target: NDArray[Any], weights: Floats, smoothing: float, ignore_index: int
+) -> tuple[float, float]:
+    """``(sum of the weighted losses, sum of the weights)`` of a multiclass problem."""
+    batch, classes, height, width = logits.shape
+    total = weight = 0.0
+    for b in range(batch):
+        for i in range(height):
+            for j in range(width):
+                label = int(target[b, i, j])
+                if label == ignore_index:
+                    continue
+                logs = [math.log(p) for p in slow_softmax(logits[b, :, i, j])]
+                total -= (1 - smoothing) * weights[label] * logs[label]
+                total -= smoothing / classes * sum(weights[k] * logs[k] for k in range(classes))
+                weight += weights[label]
+    return total, weight
+
+
+def slow_cross_entropy(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    smoothing: float = 0.0,
+    ignore_index: int = 255,
+) -> float:
+    """The weighted mean over the valid pixels, 0 without one."""
+    classes = logits.shape[1]
+    if task == "multiclass":
+        parts = [(logits, target, np.ones(classes) if weights is None else weights)]
+    else:
+        pairs = two_classes(logits, target)
+        parts = []
+        for k, (pair, plane) in enumerate(pairs):
+            own = np.ones(2) if weights is None else weights if task == "binary" else np.full(2, weights[k])
+            parts.append((pair, plane, own))
+    sums = [cross_entropy_sums(x, y, w, smoothing, ignore_index) for x, y, w in parts]
+    total, weight = (sum(column) for column in zip(*sums, strict=True))
+    return total / weight if weight else 0.0
+
+
+def slow_dice_loss(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    smooth: float = 1.0,
+    absent: str = "skip",
+    ignore_index: int = 255,
+) -> float:
+    """The weighted mean over the counted classes, 0 without one."""
+    if task == "multiclass":
+        probs = np.apply_along_axis(slow_softmax, 1, logits)
+        regions = [(probs[:, k], target == k, target != ignore_index) for k in range(logits.shape[1])]
+    else:
+        regions = [
+            (np.apply_along_axis(slow_softmax, 1, pair)[:, 1], plane == 1, plane != ignore_index)
+            for pair, plane in two_classes(logits, target)
+        ]
+    total = weight = 0.0
+    for k, (prob, truth, valid) in enumerate(regions):
+        inside, size = prob[truth & valid].sum(), prob[valid].sum() + (truth & valid).sum()
+        if (truth & valid).any() or absent == "penalize":
+            own = 1.0 if weights is None or task == "binary" else float(weights[k])
+            total += own * (1 - (2 * inside + smooth) / (size + smooth))
+            weight += own
+    return total / weight if weight else 0.0
