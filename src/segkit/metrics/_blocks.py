@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -134,6 +133,8 @@ def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thre
     if threads == 1:
         return work()
     total = np.zeros((num_classes, num_classes), np.int64)
+    from concurrent.futures import ThreadPoolExecutor  # costly to import
+
     with ThreadPoolExecutor(threads) as pool:
         for part in [pool.submit(work) for _ in range(threads)]:
             total += part.result()

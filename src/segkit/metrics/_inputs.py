@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import TypeIs
 
 from segkit._checks import check_int
 from segkit.errors import InputError, LabelError, ShapeError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = [
     "LabelsLike",
@@ -21,6 +23,7 @@ __all__ = [
     "image_pairs",
     "is_tensor",
     "pixel_pairs",
+    "whole_numbers",
 ]
 
 Pair: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
@@ -139,13 +142,14 @@ def _pair(pred: NDArray[Any], target: NDArray[Any], where: str) -> Pair:
             f"`pred`{where} must hold class ids; got {pred.dtype} {pred.shape}: take the argmax over the classes first "
             "(`confusion_matrix_from_logits` does both at once)"
         )
-    pair = _whole("pred", pred, where), _whole("target", target, where)
+    pair = whole_numbers("pred", pred, where), whole_numbers("target", target, where)
     if pred.shape != target.shape:
         raise ShapeError(f"`pred` and `target`{where} must have the same shape; got {pred.shape} and {target.shape}")
     return pair
 
 
-def _whole(argument: str, values: NDArray[Any], where: str) -> NDArray[Any]:
+def whole_numbers(argument: str, values: NDArray[Any], where: str) -> NDArray[Any]:
+    """Return ``values`` as integers in the machine's byte order, bools as bytes; raise for anything else."""
     if values.dtype == bool:
         return values.view(np.uint8)
     if values.dtype.kind not in "iu":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -87,6 +86,8 @@ def count_images(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thr
     if threads == 1:
         count(range(len(pairs)))
     else:
+        from concurrent.futures import ThreadPoolExecutor  # costly to import
+
         numbers = iter(range(len(pairs)))  # shared: each image goes to one thread
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(count, numbers) for _ in range(threads)]:

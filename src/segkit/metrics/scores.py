@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -167,6 +166,8 @@ class Scores:
         return f"Scores(miou={self.miou:.4f}, pixel_accuracy={self.pixel_accuracy:.4f}; {self._notes()})"
 
     def _repr_html_(self) -> str:
+        import html  # costly to import
+
         summary = ", ".join(f"{name} <b>{value:.4f}</b>" for name, value in self._summary())
         head = "".join(f"<th>{title}</th>" for title in ("class", *COLUMNS))
         rows = "".join(
