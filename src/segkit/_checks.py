@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import inspect
 import math
 import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -24,6 +22,8 @@ def listed(items: Iterable[object], limit: int = 10) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or an empty string where no known name is near."""
+    import difflib  # costly to import, and only errors need it
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -94,6 +94,8 @@ def suggests(**usual: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     Args:
         usual: names that other libraries use, and ours for the same thing (``classes="num_classes"``).
     """
+
+    import inspect  # costly to import
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         known = [name for name in inspect.signature(function).parameters if name != "self"]
