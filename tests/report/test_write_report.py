@@ -16,7 +16,7 @@ from PIL import Image
 from segkit.errors import DataError, InputError, LabelError, ShapeError
 from segkit.labels import Labels
 from segkit.metrics import Evaluation
-from segkit.report import write_report
+from segkit.report import ObjectRecall, write_report
 
 LABELS = Labels(["road", "car", "sky"])
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "&amp; </style></title>", "a\x00\u202eb"]
@@ -209,9 +209,11 @@ def test_five_hundred_frames_stay_under_five_megabytes_even_of_noise(make_job: A
     def sample(index: int) -> tuple[Any, Any, Any]:
         rng = np.random.default_rng(index)
         target, pred = rng.integers(0, 20, (2, 360, 480)).astype(np.uint8)
-        return noise(rng, (360, 480)), target, pred
+        return rng.integers(0, 256, (3, 360, 480), np.uint8), target, pred
 
-    path = write_report(tmp_path / "r.html", **{**job.arguments, "sample": sample})
+    boxes = [(10 * value, 9 * value, 10 * value + 30, 9 * value + 40) for value in range(20)]
+    objects = [ObjectRecall(25 * value, value, boxes[value], 100 * value + 1, 0, 0.0) for value in range(20)]
+    path = write_report(tmp_path / "r.html", **{**job.arguments, "sample": sample}, objects=objects)
     assert 1_000_000 < path.stat().st_size < 5_000_000
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from segkit._checks import check_int
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
@@ -98,13 +99,27 @@ class StreetScenes(SegmentationDataset):
             >>> all(thing.area <= thing.full_area for thing in things)
             True
         """
-        scene = self._scene(index)
+        scene = self._scene(index, measure=True)
         areas = np.bincount(scene.owner.ravel(), minlength=len(scene.classes)).tolist()
         numbers = [number for number in range(_FIRST_OBJECT, len(scene.classes)) if areas[number]]
         return [_object(scene, number, areas[number]) for number in numbers]
 
-    def _scene(self, index: int) -> Scene:
-        return draw_scene(*self.size, Draws(self.seed, check_index(index, len(self))))
+    def instances(self, index: int) -> Tensor:
+        """``(H, W)`` int32: the place in `objects` of the thing that a pixel belongs to, -1 for none.
+
+        Example:
+            >>> scenes = StreetScenes(1, seed=3)
+            >>> int((scenes.instances(0) == 0).sum()) == scenes.objects(0)[0].area
+            True
+        """
+        scene = self._scene(index)
+        visible = np.bincount(scene.owner.ravel(), minlength=len(scene.classes)) > 0
+        visible[:_FIRST_OBJECT] = False
+        places = np.where(visible, np.cumsum(visible) - 1, -1).astype(np.int32)
+        return torch.from_numpy(places[scene.owner])
+
+    def _scene(self, index: int, measure: bool = False) -> Scene:
+        return draw_scene(*self.size, Draws(self.seed, check_index(index, len(self))), measure=measure)
 
 
 def _object(scene: Scene, number: int, area: int) -> SceneObject:

@@ -1,8 +1,21 @@
-"""Pictures, not only numbers: overlays, sheets of samples, plots and the report page."""
+"""Pictures, not only numbers: overlays, sheets of samples, plots, baselines and the report page."""
 
+from segkit.report._gallery import Sample
 from segkit.report._pictures import overlay
+from segkit.report.baseline import position_baseline
 from segkit.report.batches import show_batch
+from segkit.report.objects import ObjectRecall, ThingsKnown, measure_objects
 from segkit.report.page import write_report
 from segkit.report.plots import plot_history
 
-__all__ = ["overlay", "plot_history", "show_batch", "write_report"]
+__all__ = [
+    "ObjectRecall",
+    "Sample",
+    "ThingsKnown",
+    "measure_objects",
+    "overlay",
+    "plot_history",
+    "position_baseline",
+    "show_batch",
+    "write_report",
+]

@@ -191,7 +191,7 @@ def dots(size: tuple[int, int]) -> NDArray[np.int64]:
 
 def nearest(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, values.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, values.shape[:2], strict=True)
     )
     picked: NDArray[Any] = values[rows[:, None], columns]
     return picked

@@ -14,7 +14,7 @@ from segkit.metrics import Scores
 from segkit.report._format import UNDEFINED, count, percent, score
 from segkit.report._ranking import Ranking
 
-__all__ = ["class_table", "confusion_section", "headline", "image_table", "legend", "protocol_note"]
+__all__ = ["class_table", "confusion_section", "data_table", "headline", "image_table", "legend", "protocol_note"]
 
 PROTOCOLS = {
     "dataset": "the pixels of all images are counted together, then each class gets its ratio and mIoU is their mean"
@@ -26,19 +26,36 @@ MOST_ROWS = 1000
 Link = Callable[[int], Html]
 
 
-def headline(scores: Scores) -> Html:
-    """The four figures a reader looks for first."""
+def headline(scores: Scores, baseline: Scores | None = None) -> Html:
+    """The four figures a reader looks for first, and what they are without looking at the image."""
     figures = (
-        ("mIoU", scores.miou, "mean over classes"),
-        ("Micro IoU", scores.micro_iou, "all classes as one"),
-        ("Mean Dice", scores.mean_dice, "mean over classes"),
-        ("Pixel accuracy", scores.pixel_accuracy, "share of pixels right"),
+        ("mIoU", "miou", "mean over classes"),
+        ("Micro IoU", "micro_iou", "all classes as one"),
+        ("Mean Dice", "mean_dice", "mean over classes"),
+        ("Pixel accuracy", "pixel_accuracy", "share of pixels right"),
     )
     tiles = (
-        tag("div", tag("dt", name), tag("dd", score(value)), tag("dd", note, class_="note"), class_="figure")
-        for name, value, note in figures
+        tag(
+            "div",
+            tag("dt", name),
+            tag("dd", score(getattr(scores, key))),
+            tag("dd", note, class_="note"),
+            class_="figure",
+        )
+        for name, key, note in figures
     )
-    return tag("dl", *tiles, class_="headline")
+    parts = [tag("dl", *tiles, class_="headline")]
+    if baseline is not None:
+        rows = [
+            tag(
+                "tr",
+                tag("th", name, scope="row"),
+                *(tag("td", score(getattr(row, key)), class_="number") for _, key, _ in figures),
+            )
+            for name, row in (("Model", scores), ("Baseline: the most frequent class at each position", baseline))
+        ]
+        parts.append(data_table(("", *(name for name, _, _ in figures)), rows, class_="versus", numeric=range(1, 5)))
+    return fragment(parts)
 
 
 def protocol_note(scores: Scores) -> Html:
@@ -52,7 +69,8 @@ def protocol_note(scores: Scores) -> Html:
         classes += f" ({', '.join(absent[:12])}{', …' if len(absent) > 12 else ''})"
     else:
         classes = f"all {len(scores.names)} classes count"
-    ignored = f"{percent(scores.ignored_share)} of the pixels are ignored and in no score"
+    share = scores.ignored_share
+    ignored = f"{percent(share)} of the pixels are ignored and in no score" if share else "no pixel is ignored"
     protocol = tag("strong", f"Protocol \N{LEFT DOUBLE QUOTATION MARK}{scores.protocol}\N{RIGHT DOUBLE QUOTATION MARK}")
     return tag("p", protocol, f": {words}" if words else "", f"; {classes}; {ignored}.", class_="protocol")
 
@@ -79,7 +97,7 @@ def _mark(kind: str) -> Html:
     return tag("span", class_=f"mark {kind}", aria_hidden="true")
 
 
-def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link) -> Html:
+def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link, baseline: Scores | None = None) -> Html:
     """IoU as bars, the other scores, how common the class is, and where it fails worst."""
     head = ("Class", "IoU", "", "Dice", "Precision", "Recall", "Share of truth", "Worst images")
     true_pixels = scores.matrix.sum(axis=1)
@@ -91,23 +109,34 @@ def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link) ->
             tag(
                 "tr",
                 tag("th", swatch(labels.value_palette[value]), tag("bdi", name), scope="row"),
-                tag("td", _bar(scores.iou[value]), class_="bar-cell"),
+                tag(
+                    "td", _bar(scores.iou[value], None if baseline is None else baseline.iou[value]), class_="bar-cell"
+                ),
                 tag("td", score(scores.iou[value]), class_="number main"),
                 *(tag("td", score(number), class_="number") for number in numbers),
                 tag("td", percent(true_pixels[value] / max(1, true_pixels.sum())), class_="number"),
                 tag("td", fragment(links, " ") if links else UNDEFINED, class_="links"),
             )
         )
-    return _table(head, rows, class_="classes", numeric=range(2, 7))
+    table = data_table(head, rows, class_="classes", numeric=range(2, 7))
+    if baseline is None:
+        return table
+    return fragment([tag("p", "The mark in a bar is the baseline's IoU.", class_="note"), table])
 
 
-def _bar(value: float) -> Html:
+def _bar(value: float, baseline: float | None = None) -> Html:
     if not math.isfinite(value):
         return tag("span", "absent", class_="note")
-    track = tag("rect", class_="track", width="100", height="10")
-    fill = tag("rect", class_="fill", width=f"{100 * value:.2f}", height="10")
+    parts = [
+        tag("rect", class_="track", width="100", height="10"),
+        tag("rect", class_="fill", width=f"{100 * value:.2f}", height="10"),
+    ]
+    said = f"IoU {score(value)}"
+    if baseline is not None and math.isfinite(baseline):
+        said += f", baseline {score(baseline)}"
+        parts.append(tag("rect", class_="tick", x=f"{min(99.2, 100 * baseline):.2f}", width="0.8", height="10"))
     options = {"viewBox": "0 0 100 10", "preserveAspectRatio": "none"}
-    return tag("svg", track, fill, class_="bar", role="img", aria_label=f"IoU {score(value)}", **options)
+    return tag("svg", tag("title", said), *parts, class_="bar", role="img", **options)
 
 
 def confusion_section(scores: Scores, labels: Labels) -> Html:
@@ -167,7 +196,7 @@ def _confusions(matrix: NDArray[np.int64], names: Sequence[str]) -> Html:
     if not rows:
         return tag("p", "None: every pixel that counts is right.")
     head = ("Truth", "Predicted as", "Pixels", "Of all errors", "Of the true class")
-    return _table(head, rows, class_="confusions", numeric=range(2, 5))
+    return data_table(head, rows, class_="confusions", numeric=range(2, 5))
 
 
 def image_table(ranking: Ranking, labels: Labels, shown: Sequence[int]) -> Html:
@@ -176,7 +205,7 @@ def image_table(ranking: Ranking, labels: Labels, shown: Sequence[int]) -> Html:
     everything = [*ranking.order, *unranked]
     rows = [_image_row(ranking, labels, index, index in shown) for index in everything[:MOST_ROWS]]
     head = ("Rank", "Image", "mIoU", "Pixel accuracy", "Lowest class")
-    table = _table(head, rows, class_="images", numeric=(0, 2, 3))
+    table = data_table(head, rows, class_="images", numeric=(0, 2, 3))
     if len(everything) <= MOST_ROWS:
         return table
     return fragment([tag("p", f"The {count(MOST_ROWS)} worst of {count(len(everything))}."), table])
@@ -197,7 +226,8 @@ def _image_row(ranking: Ranking, labels: Labels, index: int, shown: bool) -> Htm
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Html], *, class_: str, numeric: Sequence[int]) -> Html:
+def data_table(head: Sequence[str], rows: Sequence[Html], *, class_: str, numeric: Sequence[int]) -> Html:
+    """A table with a head, in a box that scrolls sideways where the page is narrow."""
     cells = (tag("th", name, scope="col", class_="number" if at in numeric else None) for at, name in enumerate(head))
     table = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *rows), class_=class_)
     return tag("div", table, class_="scroll")

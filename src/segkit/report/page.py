@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeAlias
 
 from segkit._files import check_writable, write_text
 from segkit._html import Html, fragment, page, tag
@@ -15,11 +16,16 @@ from segkit.report._format import count
 from segkit.report._gallery import Sample, gallery
 from segkit.report._ranking import IMAGE_PROTOCOL, Ranking, rank, select
 from segkit.report._tables import class_table, confusion_section, headline, image_table, legend, protocol_note
+from segkit.report._things import Crops, things_section
+from segkit.report.objects import ObjectRecall
 
 __all__ = ["write_report"]
 
-PICTURE_BUDGET = 4_000_000
-"""Characters that all pictures of a page take at most, which leaves a fifth of 5 MB for its tables."""
+Section: TypeAlias = tuple[str, str, Html]
+"""An anchor, a heading, and what stands below it."""
+
+PICTURE_BUDGET = 3_800_000
+"""Characters that the pictures of whole images take at most, which leaves a quarter of 5 MB for tables and crops."""
 
 
 def write_report(
@@ -31,6 +37,8 @@ def write_report(
     sample: Sample,
     title: str = "Segmentation report",
     info: Mapping[str, str] | None = None,
+    baseline: Scores | None = None,
+    objects: Sequence[ObjectRecall] = (),
 ) -> Path:
     """Write one self-contained HTML page: scores, classes, confusions, and the images where the model fails.
 
@@ -47,6 +55,8 @@ def write_report(
             and the prediction ``(H, W)`` of the ``i``-th image of ``evaluation``; called for the embedded images alone.
         title: the page's heading.
         info: lines of the page's head, such as ``{"Model": "unet", "Data": "CamVid val, 101 frames"}``.
+        baseline: scores of a prediction that needs no model, shown beside the model's; see `position_baseline`.
+        objects: what was found of single objects, shown by size, hidden share and class; see `measure_objects`.
 
     Returns:
         The path.
@@ -57,45 +67,70 @@ def write_report(
         DataError: a path that cannot be written.
     """
     path = Path(path)
-    _check_classes(scores, evaluation, labels)
+    _check_classes(scores, evaluation, labels, baseline)
     if path.is_dir():
         raise DataError(
             f"`path` must be a file to write; {path} is a folder: add a name, such as {path / 'report.html'}"
         )
     check_writable(path.parent)
     ranking = rank(evaluation)
-    body = _body(title, dict(info or {}), scores, labels, ranking, sample)
+    _check_objects(objects, labels, ranking)
+    sections = _sections(scores, labels, ranking, sample, baseline, objects)
+    body = _body(title, dict(info or {}), ranking, sections)
     write_text(path, page(title, body, files(__package__).joinpath("style.css").read_text(encoding="utf-8")))
     return path
 
 
-def _check_classes(scores: Scores, evaluation: Evaluation, labels: Labels) -> None:
+def _check_classes(scores: Scores, evaluation: Evaluation, labels: Labels, baseline: Scores | None) -> None:
     if labels.task == "multilabel":
         raise InputError("a report of a multilabel task is not supported: its pixels have no single class to draw")
     expected = len(labels.value_names)
-    for name, found in (("scores", len(scores.matrix)), ("evaluation", evaluation.num_classes)):
+    counted = [("scores", len(scores.matrix)), ("evaluation", evaluation.num_classes)]
+    if baseline is not None:
+        counted.append(("baseline", len(baseline.matrix)))
+    for name, found in counted:
         if found != expected:
             raise InputError(f"`{name}` must have the {expected} values that `labels` names; it has {found}")
 
 
-def _body(title: str, info: dict[str, str], scores: Scores, labels: Labels, ranking: Ranking, sample: Sample) -> Html:
+def _sections(
+    scores: Scores,
+    labels: Labels,
+    ranking: Ranking,
+    sample: Sample,
+    baseline: Scores | None,
+    objects: Sequence[ObjectRecall],
+) -> list[Section]:
     selection = select(ranking)
 
     def link(index: int) -> Html:
         return tag("a", tag("bdi", ranking.ids[index]), href=f"#image-{index}")
 
     note = f"{IMAGE_PROTOCOL}. Errors are striped, ignored pixels dotted, in every panel."
-    sections = [
-        ("scores", "Scores", fragment([headline(scores), protocol_note(scores)])),
-        ("classes", "Classes", class_table(scores, labels, ranking, link)),
+    frames = gallery(selection, ranking, labels, sample, PICTURE_BUDGET)
+    sections: list[Section] = [
+        ("scores", "Scores", fragment([headline(scores, baseline), protocol_note(scores)])),
+        ("classes", "Classes", class_table(scores, labels, ranking, link, baseline)),
         ("confusion", "Confusion", confusion_section(scores, labels)),
-        (
-            "pictures",
-            "Images",
-            _pictures(legend(labels), note, gallery(selection, ranking, labels, sample, PICTURE_BUDGET)),
-        ),
+        ("pictures", "Images", fragment([tag("p", note, class_="note"), legend(labels), frames])),
         ("all", "All images", _all_images(ranking, labels, selection.images)),
     ]
+    if objects:
+        things = things_section(objects, labels, ranking, Crops(sample, labels))
+        sections.insert(3, ("objects", "Objects", things))
+    return sections
+
+
+def _check_objects(objects: Sequence[ObjectRecall], labels: Labels, ranking: Ranking) -> None:
+    for thing in objects:
+        if not (0 <= thing.image < len(ranking.ids) and 0 <= thing.class_id < len(labels.value_names)):
+            raise InputError(
+                f"`objects` must lie in the {len(ranking.ids)} images of `evaluation` and have one of the "
+                f"{len(labels.value_names)} classes of `labels`; got image {thing.image}, class {thing.class_id}"
+            )
+
+
+def _body(title: str, info: dict[str, str], ranking: Ranking, sections: Sequence[Section]) -> Html:
     links = (tag("a", heading, href=f"#{name}") for name, heading, _ in sections)
     return fragment(
         [
@@ -110,10 +145,6 @@ def _body(title: str, info: dict[str, str], scores: Scores, labels: Labels, rank
 def _facts(info: dict[str, str], ranking: Ranking) -> Html:
     facts = {**info, "Images": count(len(ranking.ids))}
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts.items()), class_="facts")
-
-
-def _pictures(key: Html, note: str, frames: Html) -> Html:
-    return fragment([tag("p", note, class_="note"), key, frames])
 
 
 def _all_images(ranking: Ranking, labels: Labels, shown: tuple[int, ...]) -> Html:
