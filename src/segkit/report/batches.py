@@ -51,7 +51,7 @@ def show_batch(
 
     Example:
         >>> from segkit.datasets import CamVid
-        >>> show_batch(CamVid("data/camvid", split="train")).save("train.png")  # doctest: +SKIP
+        >>> show_batch(CamVid("data/camvid", split="train")).save("train.png")
     """
     if len(dataset) == 0:
         raise InputError("the data set is empty: there is no sample to show")
