@@ -6,6 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+# Before torch is imported: small tensors gain nothing from threads, and waiting ones steal a busy machine's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings

@@ -47,7 +47,7 @@ class TrainConfig:
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
         if self.size is not None:
-            if len(self.size) != 2:
+            if not isinstance(self.size, tuple | list) or len(self.size) != 2:
                 raise InputError(f"`size` must be (height, width); got {self.size!r}")
             for value in self.size:
                 check_int("size", value, minimum=1)

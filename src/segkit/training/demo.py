@@ -54,5 +54,5 @@ def demo(
     trainer.fit(train)
     result = trainer.evaluate(test)
     trainer.save(out / "model")
-    result.report(out / "report.html", title="segkit demo: street scenes")
+    result.report(out / "report.html", title="segkit demo: street scenes", train=train)
     return result

@@ -18,7 +18,7 @@ from segkit.inference import predict_batch
 from segkit.labels import Labels
 from segkit.metrics import Evaluation, Scores
 from segkit.models import Segmenter
-from segkit.report import write_report
+from segkit.report import knows_objects, measure_objects, position_baseline, write_report
 from segkit.training.loader import Loader, item_id
 
 __all__ = ["Result", "dataset_labels", "evaluate"]
@@ -51,8 +51,17 @@ class Result:
         pred = predict_batch(self._model, image.unsqueeze(0), device=self._device, task=self.labels.task)
         return image, mask, pred[0].cpu()
 
-    def report(self, path: str | Path, *, title: str = "Segmentation report") -> Path:
-        """Write a page with scores and the worst, median and best images; see `segkit.report.write_report`."""
+    def report(self, path: str | Path, *, title: str = "Segmentation report", train: Pairs | None = None) -> Path:
+        """Write a page with scores and the worst, median and best images; see `segkit.report.write_report`.
+
+        Args:
+            path: the file to write.
+            title: the page's heading.
+            train: the training data, to show beside the model what knowing the place alone scores; None leaves it out.
+
+        Where the data set knows its objects (`StreetScenes`), the page also says how much of them was found.
+        """
+        dataset = self._dataset
         return write_report(
             path,
             scores=self.scores,
@@ -61,6 +70,8 @@ class Result:
             sample=self.sample,
             title=title,
             info=self.info,
+            baseline=None if train is None else position_baseline(train, dataset, labels=self.labels),
+            objects=measure_objects(dataset, self.sample) if knows_objects(dataset) else (),
         )
 
     def __str__(self) -> str:

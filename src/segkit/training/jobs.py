@@ -100,7 +100,7 @@ def train(
     history = trainer.fit(*parts, resume=resume)
     result = trainer.evaluate(parts[1])
     trainer.save(out / "model")
-    result.report(out / "report.html", title=f"{dataset}: val")
+    result.report(out / "report.html", title=f"{dataset}: val", train=parts[0])
     return history, result
 
 

@@ -65,7 +65,7 @@ class Loader:
     ) -> None:
         self.dataset = dataset
         self.labels = labels
-        self.batch_size = min(batch_size, len(dataset))
+        self.batch_size: int = min(batch_size, len(dataset))
         self.transform = transform
         self.seed = seed
         self.workers = workers

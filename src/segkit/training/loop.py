@@ -57,6 +57,15 @@ class _State:
 class Run:
     """One run of `Trainer.fit`: the model, the data and the state; `go` takes it to its end."""
 
+    model: Segmenter
+    loss: nn.Module
+    train: Loader
+    val: Pairs | None
+    config: TrainConfig
+    device: Device
+    history: History
+    out: Path | None
+
     def __init__(
         self,
         model: Segmenter,
@@ -71,11 +80,11 @@ class Run:
     ) -> None:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
-        self.optimizer = create_optimizer(
+        self.optimizer: torch.optim.Optimizer = create_optimizer(
             config.optimizer, model.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(device.torch.type, enabled=device.precision == "fp16")
-        self.state = _State()
+        self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(device.torch.type, enabled=device.precision == "fp16")
+        self.state: _State = _State()
         self._val_loader: Loader | None = None
         if val is not None:
             assert model.labels is not None
@@ -258,7 +267,7 @@ class Run:
         self.state = _State(**plain["run"])
         loaded = History.from_dict(plain["history"])
         self.history.rows, self.history.notes = loaded.rows, loaded.notes
-        self.state.finished = self.progress >= 1
+        self.state.finished = self.state.finished and self.progress >= 1  # more epochs may be asked for now
         if self.state.best_miou is not None:
             self._best = load_model(self.out / BEST).state_dict()
 

@@ -103,8 +103,8 @@ class Trainer:
     ) -> None:
         if not isinstance(model, Segmenter):
             raise InputError(f"`model` must be a segkit model such as UNet(num_classes=11); got {type(model).__name__}")
-        self.model = model
-        self.config = TrainConfig(
+        self.model: Segmenter = model
+        self.config: TrainConfig = TrainConfig(
             loss=loss,
             optimizer=optimizer,
             lr=lr,
@@ -120,9 +120,9 @@ class Trainer:
             seed=seed,
             workers=workers,
         )
-        self.device = Device.parse(device)
-        self.out = Path(out) if out is not None else None
-        self.history = History()
+        self.device: Device = Device.parse(device)
+        self.out: Path | None = Path(out) if out is not None else None
+        self.history: History = History()
         self._check_names()
 
     def fit(self, train: Pairs, val: Pairs | None = None, *, resume: bool = False) -> History:
