@@ -44,7 +44,7 @@ class Predictor:
     """
 
     def __init__(self, model: Segmenter, *, device: Device | torch.device | str | None = None) -> None:
-        self.device = Device.parse(device)
+        self.device: Device = Device.parse(device)
         self.model: Segmenter = self.device.place(model).eval()
 
     @property

@@ -105,8 +105,8 @@ class Dice(TermsLoss):
         _check_options(smooth, absent)
         wanted = Wanted(regions=True)
         super().__init__(task=task, ignore_index=ignore_index, wanted=wanted, class_weights=class_weights)
-        self.smooth = float(smooth)
-        self.absent = absent
+        self.smooth: float = float(smooth)
+        self.absent: Absent = absent
 
     def from_terms(self, terms: Terms) -> Tensor:
         """The mean over the classes that count."""

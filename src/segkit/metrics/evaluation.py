@@ -36,6 +36,9 @@ class Evaluation:
         ('a.jpg', 'b.jpg')
     """
 
+    num_classes: int
+    ignore_index: int
+
     def __init__(self, num_classes: int, *, names: Iterable[str] | None = None, ignore_index: int = 255) -> None:
         self.num_classes, self.ignore_index = check_classes(num_classes, ignore_index)
         self.names: tuple[str, ...] = check_names(names, self.num_classes)

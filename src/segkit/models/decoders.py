@@ -37,14 +37,14 @@ class UNetDecoder(nn.Module):
                 f"coarsest first; got {len(channels)}: {tuple(channels)}"
             )
         *skips, deepest = out_channels
-        self.factors = tuple(below // above for above, below in itertools.pairwise(strides))[::-1]
-        self.levels = nn.ModuleList()
+        self.factors: tuple[int, ...] = tuple(below // above for above, below in itertools.pairwise(strides))[::-1]
+        self.levels: nn.ModuleList = nn.ModuleList()
         before = deepest
         for skip, after in zip(reversed(skips), channels, strict=True):
             self.levels.append(ConvNormAct(before + skip, after, norm=norm))
             before = after
         self.channels = before
-        self.stride = strides[0]
+        self.stride: int = strides[0]
         init_weights(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:

@@ -55,9 +55,9 @@ class PlainEncoder(nn.Module):
         super().__init__()
         if len(blocks) != len(channels) - 1:
             raise InputError(f"`blocks` has one number a stage after the stem: {len(channels) - 1}; got {len(blocks)}")
-        self.out_channels = tuple(channels)
-        self.strides = tuple(2 ** (level + 1) for level in range(len(channels)))
-        self.stages = nn.ModuleList([ConvNormAct(in_channels, channels[0], stride=2, norm=norm)])
+        self.out_channels: tuple[int, ...] = tuple(channels)
+        self.strides: tuple[int, ...] = tuple(2 ** (level + 1) for level in range(len(channels)))
+        self.stages: nn.ModuleList = nn.ModuleList([ConvNormAct(in_channels, channels[0], stride=2, norm=norm)])
         for before, after, count in zip(channels, channels[1:], blocks, strict=False):
             first = Residual(before, after, stride=2, norm=norm)
             self.stages.append(nn.Sequential(first, *(Residual(after, after, norm=norm) for _ in range(count - 1))))

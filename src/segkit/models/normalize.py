@@ -44,7 +44,7 @@ class Normalize(nn.Module):
         stds = [check_number("std", value, above=0) for value in std]
         if len(means) != len(stds) or not means:
             raise InputError(f"`mean` and `std` must have one value a channel; got {len(means)} and {len(stds)}")
-        self.scale = None if scale is None else check_number("scale", scale, above=0)
+        self.scale: float | None = None if scale is None else check_number("scale", scale, above=0)
         # Not saved with the weights: they are part of the configuration.
         self.register_buffer("mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(stds).view(-1, 1, 1), persistent=False)

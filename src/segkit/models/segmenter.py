@@ -48,13 +48,13 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.normalize = normalize
-        self.encoder = cast(nn.Module, encoder)
+        self.encoder: nn.Module = cast(nn.Module, encoder)
         self.decoder = decoder
         self.head = head
         self.num_classes = num_classes
-        self.in_channels = len(normalize.mean)
-        self.stride = int(encoder.strides[-1])
-        self.config = dict(config) if config is not None else None
+        self.in_channels: int = len(normalize.mean)
+        self.stride: int = int(encoder.strides[-1])
+        self.config: dict[str, Any] | None = dict(config) if config is not None else None
         self.labels: Labels | None = None
 
     def forward(self, image: Tensor) -> Tensor:
