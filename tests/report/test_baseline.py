@@ -60,6 +60,12 @@ def test_training_masks_may_differ_in_size() -> None:
     assert position_baseline(Masks(train), Masks([halves]), labels=LABELS).miou == 1
 
 
+def test_at_most_so_many_masks_are_learnt_from_evenly() -> None:
+    train = [np.full((1, 1), value) for value in (2, 1, 0, 1, 2)]
+    assert position_baseline(Masks(train), Masks([train[0]]), labels=LABELS, max_images=2).pixel_accuracy == 1
+    assert position_baseline(Masks(train), Masks([train[1]]), labels=LABELS).pixel_accuracy == 1  # 1 before 2: a tie
+
+
 def test_a_binary_task_counts_the_background() -> None:
     mask = np.array([[0, 0, 1]])
     found = position_baseline(Masks([mask]), Masks([mask]), labels=Labels(["crack"], task="binary"))

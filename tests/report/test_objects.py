@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.datasets import StreetScenes
+from segkit.datasets import CamVid, StreetScenes, Subset
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
 from segkit.metrics import Evaluation
-from segkit.report import ObjectRecall, measure_objects, write_report
+from segkit.report import ObjectRecall, knows_objects, measure_objects, write_report
 from segkit.report._things import Crops, size_bounds
 
 LABELS = Labels(["ground", "car", "person"], palette=[(9, 9, 9), (250, 0, 0), (0, 250, 0)])
@@ -72,6 +72,28 @@ def test_an_object_that_is_ignored_altogether_is_left_out() -> None:
 def test_at_most_so_many_images_are_predicted_evenly() -> None:
     found = measure_objects(Two(101), Two(101).sample, max_images=5)
     assert [thing.image for thing in found] == [0, 0, 25, 25, 50, 50, 75, 75, 100, 100]
+
+
+def test_a_subset_knows_what_its_data_set_knows() -> None:
+    scenes = StreetScenes(8, size=(60, 80), seed=2)
+    part = Subset(Subset(scenes, [6, 1, 3]), [2, 0])  # scenes 3 and 6
+
+    def sample(dataset: Any) -> Any:
+        return lambda index: (*dataset[index], dataset[index][1].roll(1, dims=0))
+
+    everything = measure_objects(scenes, sample(scenes))
+    expected = [
+        replace(thing, image=place)
+        for place, image in enumerate((3, 6))
+        for thing in everything
+        if thing.image == image
+    ]
+    assert measure_objects(part, sample(part)) == expected
+    assert knows_objects(part)
+
+
+def test_most_data_sets_know_no_objects(camvid_root: Path) -> None:
+    assert not knows_objects(CamVid(camvid_root, split="val"))
 
 
 def test_a_data_set_without_objects_is_refused() -> None:

@@ -29,8 +29,8 @@ MISSED, MOSTLY = 0.1, 0.5
 HEAD = ("Objects", "Mean recall", "Mostly found", "Missed")
 NOTE = (
     "An object's recall is the share of its visible pixels that have its class in the prediction; the mean is over "
-    f"objects, each counting once. Mostly found: at least {100 * MOSTLY:.0f} %; missed: less than {100 * MISSED:.0f} %. "
-    "The pictures show the worst object of the row (the largest of equals): image, truth and prediction around its box."
+    f"objects, each counts once. Mostly found: at least {100 * MOSTLY:.0f} %; missed: less than {100 * MISSED:.0f} %. "
+    "The pictures show the row's worst object (the largest of equals): image, truth and prediction around its box."
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit._checks import check_int
 from segkit.datasets import Pairs
 from segkit.errors import InputError
 from segkit.labels import Labels
@@ -19,7 +20,7 @@ LONGEST_SIDE = 128
 """Of the grid of positions: finer ones learn the training masks' noise."""
 
 
-def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels) -> Scores:
+def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels, max_images: int = 400) -> Scores:
     """Score the prediction that ignores the image: at each position the class most frequent there in training.
 
     Positions are shares of height and width, so masks may be of any sizes. Each training mask is read at the points of
@@ -30,6 +31,7 @@ def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels) -> Scor
         train: ``(image, mask)`` items to learn from; their images are not looked at.
         evaluated: the items to score on, as the model is.
         labels: what the masks' values mean.
+        max_images: at most so many training masks are read, evenly from the first to the last.
 
     Returns:
         The scores on ``evaluated``, under the protocol of the whole data set.
@@ -41,7 +43,7 @@ def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels) -> Scor
     for name, dataset in (("train", train), ("evaluated", evaluated)):
         if len(dataset) == 0:
             raise InputError(f"`{name}` is an empty data set: a baseline needs at least one mask")
-    grid = _most_frequent(train, labels)
+    grid = _most_frequent(train, labels, check_int("max_images", max_images, minimum=1))
     evaluation = Evaluation(len(labels.value_names), names=labels.value_names, ignore_index=labels.ignore_index)
     for index in range(len(evaluated)):
         target = _mask(evaluated, index, labels)
@@ -49,12 +51,12 @@ def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels) -> Scor
     return evaluation.scores()
 
 
-def _most_frequent(train: Pairs, labels: Labels) -> NDArray[np.int64]:
+def _most_frequent(train: Pairs, labels: Labels, max_images: int) -> NDArray[np.int64]:
     """The grid ``(h, w)`` of the most frequent class at each position."""
     values = len(labels.value_names)
     counts = np.zeros(0, np.int64)
     size = (0, 0)
-    for index in range(len(train)):
+    for index in np.linspace(0, len(train) - 1, min(len(train), max_images)).round().astype(int).tolist():
         mask = _mask(train, index, labels)
         if not counts.size:
             size = _grid_size(mask.shape[0], mask.shape[1])

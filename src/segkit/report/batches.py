@@ -50,8 +50,9 @@ def show_batch(
         LabelError: a mask value that the labels do not name; the message names the item.
 
     Example:
-        >>> from segkit.datasets import CamVid
-        >>> show_batch(CamVid("data/camvid", split="train")).save("train.png")
+        >>> from segkit.datasets import StreetScenes
+        >>> show_batch(StreetScenes(20), 4, columns=2).width
+        644
     """
     if len(dataset) == 0:
         raise InputError("the data set is empty: there is no sample to show")

@@ -9,11 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from segkit._checks import check_int
+from segkit.datasets import Pairs, Subset
 from segkit.errors import InputError, ShapeError
 from segkit.report._gallery import Sample
 from segkit.report._pictures import as_array
 
-__all__ = ["ObjectRecall", "ThingsKnown", "measure_objects"]
+__all__ = ["ObjectRecall", "ThingsKnown", "knows_objects", "measure_objects"]
 
 
 @runtime_checkable
@@ -59,11 +60,24 @@ class ObjectRecall:
         return self.found / self.area
 
 
-def measure_objects(dataset: ThingsKnown, sample: Sample, *, max_images: int = 200) -> list[ObjectRecall]:
+def knows_objects(dataset: object) -> bool:
+    """Whether `measure_objects` can be asked about a data set, or about the one that it is a `Subset` of.
+
+    Example:
+        >>> from segkit.datasets import StreetScenes
+        >>> knows_objects(StreetScenes(5))
+        True
+    """
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, ThingsKnown)
+
+
+def measure_objects(dataset: Pairs, sample: Sample, *, max_images: int = 200) -> list[ObjectRecall]:
     """Compare the objects of a data set with what was predicted where they are.
 
     Args:
-        dataset: knows its objects, such as `segkit.datasets.StreetScenes`.
+        dataset: knows its objects (`knows_objects`), such as `segkit.datasets.StreetScenes` or a subset of it.
         sample: ``sample(i)`` returns image, truth ``(H, W)`` and prediction ``(H, W)`` of its item ``i``.
         max_images: at most so many are looked at, evenly from the first to the last: each is predicted anew.
 
@@ -74,7 +88,7 @@ def measure_objects(dataset: ThingsKnown, sample: Sample, *, max_images: int = 2
         InputError: a data set that does not know its objects.
         ShapeError: a prediction and instances of different sizes.
     """
-    if not isinstance(dataset, ThingsKnown):
+    if not knows_objects(dataset):
         raise InputError(f"{type(dataset).__name__} does not know its objects: it has no `objects` and `instances`")
     count = min(len(dataset), check_int("max_images", max_images, minimum=1))
     found: list[ObjectRecall] = []
@@ -83,8 +97,12 @@ def measure_objects(dataset: ThingsKnown, sample: Sample, *, max_images: int = 2
     return found
 
 
-def _objects_of(dataset: ThingsKnown, sample: Sample, image: int) -> list[ObjectRecall]:
-    objects, owner = dataset.objects(image), as_array(dataset.instances(image))
+def _objects_of(dataset: object, sample: Sample, image: int) -> list[ObjectRecall]:
+    place = image
+    while isinstance(dataset, Subset):
+        place, dataset = dataset.indices[place], dataset.dataset
+    assert isinstance(dataset, ThingsKnown)
+    objects, owner = dataset.objects(place), as_array(dataset.instances(place))
     _, target, pred = (as_array(part) for part in sample(image))
     if not owner.shape == target.shape == pred.shape:
         raise ShapeError(
