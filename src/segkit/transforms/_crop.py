@@ -36,7 +36,7 @@ class Crop:
         rows = _Axis.of(top, bottom, self.size[0], image.shape[0])
         columns = _Axis.of(left, right, self.size[1], image.shape[1])
         if rows.length == 0 or columns.length == 0:
-            return np.full((*self.size, image.shape[2]), _mean(image), image.dtype)
+            return self._padding(image)
         region = image[rows.low : rows.high, columns.low : columns.high]
         if any((*rows.edge, *columns.edge)):
             region = np.pad(region, (rows.edge, columns.edge, (0, 0)), mode="edge")
@@ -50,9 +50,15 @@ class Crop:
         inside = per_channel(change, region)
         if inside.shape[:2] == self.size:
             return inside
-        padded = np.full((*self.size, image.shape[2]), _mean(image), image.dtype)
+        padded = self._padding(image)
         padded[rows.place(self.size[0], self.vertical_flip), columns.place(self.size[1], self.flip)] = inside
         return padded
+
+    def _padding(self, image: Array) -> Array:
+        # Row by row: numpy is slow where it repeats three values pixel by pixel.
+        padding = np.empty((*self.size, image.shape[2]), image.dtype)
+        padding[:] = np.tile(_mean(image), (self.size[1], 1)).astype(image.dtype)
+        return padding
 
     def mask(self, mask: Array, padding: int) -> Array:
         """The nearest pixel, exactly: ``(..., H, W)`` to ``(..., h, w)``; no value appears but ``padding``."""
