@@ -69,3 +69,47 @@ def numpy_confusion_matrix(
     valid = target != ignore_index
     codes = target[valid].astype(np.int64) * num_classes + pred[valid].astype(np.int64)
     return np.bincount(codes, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def slow_f_beta(matrix: list[list[int]], beta: float) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio((1 + beta**2) * tp, (1 + beta**2) * tp + beta**2 * fn + fp) for tp, fp, fn, _ in parts]
+
+
+def slow_specificity(matrix: list[list[int]]) -> list[float]:
+    parts = [slow_parts(matrix, k) for k in range(len(matrix))]
+    return [_ratio(tn, tn + fp) for _, fp, _, tn in parts]
+
+
+def slow_weighted(values: list[float], weights: list[int]) -> float:
+    pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if not math.isnan(value)]
+    return _ratio(sum(value * weight for value, weight in pairs), sum(weight for _, weight in pairs))
+
+
+def slow_protocol_iou(matrices: list[list[list[int]]], protocol: str, absent: float | None = None) -> float:
+    """The mean IoU of some images' matrices under a protocol, written out."""
+    K = len(matrices[0])
+    total = [[sum(m[row][column] for m in matrices) for column in range(K)] for row in range(K)]
+
+    def ious(matrix: list[list[int]], in_target: bool) -> list[float]:
+        values = slow_iou(matrix)
+        if in_target:
+            values = [math.nan if sum(matrix[k]) == 0 else value for k, value in enumerate(values)]
+        return [absent if absent is not None and math.isnan(value) else value for value in values]
+
+    def micro(matrix: list[list[int]]) -> float:
+        hits = sum(matrix[k][k] for k in range(K))
+        pixels = sum(map(sum, matrix))
+        return _ratio(hits, 2 * pixels - hits)
+
+    in_target = protocol.endswith("present-in-target")
+    if protocol in ("dataset", "present-in-target"):
+        return slow_mean(ious(total, in_target))
+    if protocol == "micro":
+        return micro(total)
+    if protocol == "micro-per-image":
+        return slow_mean(micro(matrix) for matrix in matrices)
+    table = [ious(matrix, in_target) for matrix in matrices]
+    if protocol.startswith("per-image-per-class"):
+        return slow_mean(slow_mean(row[k] for row in table) for k in range(K))
+    return slow_mean(slow_mean(row) for row in table)

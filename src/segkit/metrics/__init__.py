@@ -3,7 +3,19 @@
 from segkit.metrics.counting import confusion_matrix
 from segkit.metrics.evaluation import Evaluation
 from segkit.metrics.from_logits import confusion_matrix_from_logits
-from segkit.metrics.scores import Scores, dice, iou, miou, pixel_accuracy, precision, recall, scores
+from segkit.metrics.functions import (
+    dice,
+    f_beta,
+    iou,
+    miou,
+    pixel_accuracy,
+    precision,
+    recall,
+    scores,
+    specificity,
+)
+from segkit.metrics.protocols import list_protocols
+from segkit.metrics.scores import Scores
 
 __all__ = [
     "Evaluation",
@@ -11,10 +23,13 @@ __all__ = [
     "confusion_matrix",
     "confusion_matrix_from_logits",
     "dice",
+    "f_beta",
     "iou",
+    "list_protocols",
     "miou",
     "pixel_accuracy",
     "precision",
     "recall",
     "scores",
+    "specificity",
 ]

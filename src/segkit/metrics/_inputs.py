@@ -102,13 +102,13 @@ def pixel_pairs(pred: LabelsLike, target: LabelsLike) -> list[Pair]:
     return [_pair(p, t, f" of image {n}") for n, (p, t) in enumerate(zip(preds, targets, strict=True))]
 
 
-def image_pairs(pred: LabelsLike, target: LabelsLike) -> list[Pair]:
-    """Like `pixel_pairs`, but one pair an image: an array of three or more axes is a batch along its first."""
+def image_pairs(pred: LabelsLike, target: LabelsLike, axes: int = 2) -> list[Pair]:
+    """Like `pixel_pairs`, but one pair an image: an array of more than ``axes`` axes is a batch along its first."""
     pairs = pixel_pairs(pred, target)
-    if len(pairs) != 1 or (_images(pred, "pred") is not None and _images(target, "target") is not None):
+    if _images(pred, "pred") is not None and _images(target, "target") is not None:
         return pairs
     p, t = pairs[0]
-    return pairs if p.ndim <= 2 else list(zip(p, t, strict=True))
+    return pairs if p.ndim <= axes else list(zip(p, t, strict=True))
 
 
 def _images(value: object, argument: str) -> list[NDArray[Any]] | None:

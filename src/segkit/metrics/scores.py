@@ -1,50 +1,46 @@
-"""Scores: pure functions of the counts, with the protocol that made them."""
+"""Scores: every number that follows from the counts, with the protocol that made it."""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segkit._checks import check_int
+from segkit._checks import check_choice, check_int
 from segkit.errors import InputError, ShapeError
-from segkit.metrics._inputs import LabelsLike, as_array, check_names, pixel_pairs
-from segkit.metrics.counting import confusion_matrix
-from segkit.metrics.counts import ClassCounts
+from segkit.labels import TASKS, Task
+from segkit.metrics._inputs import as_array, check_names
+from segkit.metrics._tables import as_csv, as_html, as_markdown, as_text
+from segkit.metrics.counts import ClassCounts, table_shape
+from segkit.metrics.formulas import PER_CLASS, Average, Formula, f_beta_of, mean_defined
+from segkit.metrics.protocols import Protocol, estimator, get_protocol
 
-__all__ = ["Scores", "dice", "iou", "miou", "pixel_accuracy", "precision", "recall", "scores"]
+__all__ = ["Scores"]
 
 Vector = NDArray[np.float64]
 
-
-def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Vector:
-    """``part / whole`` in float64, NaN where ``whole`` is 0."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    shape = np.broadcast_shapes(part.shape, whole.shape)
-    result: Vector = np.full(shape, np.nan)
-    np.divide(part, whole, out=result, where=whole != 0)
-    return result
-
-
-def mean_defined(values: Vector) -> float:
-    """The mean of the values that are not NaN; NaN where none is."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
+SUMMARY = ("miou", "micro_iou", "mean_dice", "pixel_accuracy")
+COLUMNS = ("class", "IoU", "Dice", "precision", "recall")
 
 
 class Scores:
-    """The scores of a confusion matrix under the default protocol: the whole data set counted once, then the ratios.
+    """Every score of some confusion matrices, under one protocol.
 
-    Means over classes leave out those whose ratio is undefined (NaN): for IoU and Dice the classes that occur neither
-    in the target nor in the prediction, of which `num_absent` says how many there are.
+    Under the default, ``"dataset"``, all images are counted together, and means over classes leave out those that occur
+    neither in the target nor in the prediction; `num_absent` says how many that were.
 
     Args:
-        matrix: ``(K, K)`` counts, rows target, columns prediction.
+        matrix: counts, rows target, columns prediction: ``(K, K)``, or one an image ``(N, K, K)``, which the protocols
+            per image need. A binary task has ``(2, 2)`` and one class, the foreground; a multilabel task ``(K, 2, 2)``.
         names: one name a class.
         num_ignored: how many pixels were ignored; they are in no score, only in `ignored_share`.
+        protocol: one of `list_protocols`.
+        absent: what an undefined score (0/0) counts as in a mean; None leaves it out.
+        task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
 
     Example:
         >>> result = Scores([[3, 1], [0, 4]], names=["road", "car"])
@@ -52,23 +48,66 @@ class Scores:
         array([0.75, 0.8 ])
         >>> round(result.miou, 3)
         0.775
+        >>> result.protocol
+        'dataset'
     """
 
-    def __init__(self, matrix: ArrayLike, *, names: Iterable[str] | None = None, num_ignored: int = 0) -> None:
-        self.matrix: NDArray[np.int64] = _check_matrix(matrix)
-        self.names: tuple[str, ...] = check_names(names, len(self.matrix))
+    def __init__(
+        self,
+        matrix: ArrayLike,
+        *,
+        names: Iterable[str] | None = None,
+        num_ignored: int = 0,
+        protocol: str = "dataset",
+        absent: float | None = None,
+        task: Task = "multiclass",
+    ) -> None:
+        check_choice("task", task, TASKS)
+        tables = _check_tables(matrix, task)
+        kind = get_protocol(protocol, absent)
+        if kind.per_image and tables.ndim == _axes(task):
+            raise ShapeError(f"the protocol {protocol!r} needs one matrix an image (N, ...); got one, {tables.shape}")
+        stacked = tables if tables.ndim > _axes(task) else tables[None]
+        self._set(stacked.sum(0), ClassCounts.of(stacked, task), names, num_ignored, kind)
+
+    @classmethod
+    def _of_counts(
+        cls,
+        table: NDArray[np.int64],
+        images: ClassCounts,
+        names: Iterable[str],
+        num_ignored: int,
+        protocol: Protocol,
+    ) -> Self:
+        """Scores of images whose ``(N, K)`` counts are known already."""
+        self = cls.__new__(cls)
+        self._set(table, images, names, num_ignored, protocol)
+        return self
+
+    def _set(
+        self,
+        table: NDArray[np.int64],
+        images: ClassCounts,
+        names: Iterable[str] | None,
+        num_ignored: int,
+        protocol: Protocol,
+    ) -> None:
+        self.matrix: NDArray[np.int64] = table
+        self.names: tuple[str, ...] = check_names(names, images.target.shape[-1])
         self.num_ignored: int = check_int("num_ignored", num_ignored, minimum=0)
-        self._counts = ClassCounts.of(self.matrix)
+        self._protocol = protocol
+        self._images = images
+        self._counts = images.total()
 
     @property
     def protocol(self) -> str:
-        """How the numbers came about: which pixels, which mean."""
-        return "dataset"
+        """How the numbers came about: a name of `list_protocols`, and what absent classes count as if not left out."""
+        return str(self._protocol)
 
     @property
     def num_valid(self) -> int:
-        """How many pixels were judged."""
-        return int(self._counts.valid[0])
+        """How many pixels were judged (of a multilabel task: pixels times classes)."""
+        return int(self.matrix.sum())
 
     @property
     def ignored_share(self) -> float:
@@ -78,55 +117,114 @@ class Scores:
 
     @property
     def num_absent(self) -> int:
-        """How many classes occur neither in the target nor in the prediction; means over classes leave them out."""
-        return int((self._counts.union == 0).sum())
+        """How many classes occur neither in the target nor in the prediction (or not in the target, by protocol)."""
+        present = self._counts.target if self._protocol.in_target else self._counts.union
+        return int((present == 0).sum())
+
+    def each(self, score: str, *, beta: float = 1.0) -> Vector:
+        """A score of each class, ``(K,)``: ``"iou"``, ``"dice"``, ``"f_beta"``, ``"precision"``, ``"recall"``,
+        ``"specificity"``. Under a protocol per image it is the class's mean over images. NaN where undefined.
+        """
+        formula: Formula
+        if score == "f_beta":
+
+            def formula(counts: ClassCounts) -> Vector:
+                return f_beta_of(counts, beta)
+        else:
+            formula = PER_CLASS[check_choice("score", score, [*PER_CLASS, "f_beta"])]
+        if not self._protocol.per_image:
+            return self._protocol.values(formula, self._counts)
+        return mean_defined(self._protocol.values(formula, self._images), axis=0)
+
+    def mean(self, score: str, *, average: Average = "macro", beta: float = 1.0) -> float:
+        """One number of a score: by short name (``"miou"``), or of each class with its ``average``.
+
+        Args:
+            score: ``"miou"``, ``"mean_dice"``, ``"pixel_accuracy"``, ``"kappa"``, ``"mcc"``, ``"class_accuracy"``,
+                ``"frequency_weighted_iou"``, ...; or a score of `each`; or one class's, as ``"iou:car"``.
+            average: ``"macro"`` over classes, ``"weighted"`` by the target's pixels, ``"micro"`` for all as one.
+            beta: of ``"f_beta"``.
+        """
+        exclusive = self._counts.exclusive
+        kind = estimator(score, self._protocol, self.names, exclusive=exclusive, average=average, beta=beta)
+        return kind(self._images)
 
     @property
     def iou(self) -> Vector:
-        """Intersection over union ``(K,)``: TP / (TP + FP + FN)."""
-        return ratio(self._counts.hits, self._counts.union)
+        """Intersection over union ``(K,)`` (Jaccard): TP / (TP + FP + FN)."""
+        return self.each("iou")
 
     @property
     def dice(self) -> Vector:
         """Dice (F1) ``(K,)``: 2 TP / (2 TP + FP + FN)."""
-        return ratio(2 * self._counts.hits, self._counts.target + self._counts.pred)
+        return self.each("dice")
 
     @property
     def precision(self) -> Vector:
         """The share of the predicted pixels that are right ``(K,)``: TP / (TP + FP)."""
-        return ratio(self._counts.hits, self._counts.pred)
+        return self.each("precision")
 
     @property
     def recall(self) -> Vector:
         """The share of the true pixels that were found ``(K,)``: TP / (TP + FN)."""
-        return ratio(self._counts.hits, self._counts.target)
+        return self.each("recall")
+
+    @property
+    def specificity(self) -> Vector:
+        """The share of the other classes' pixels that were left alone ``(K,)``: TN / (TN + FP)."""
+        return self.each("specificity")
+
+    def f_beta(self, beta: float) -> Vector:
+        """F-beta ``(K,)``: recall counts ``beta`` times as much as precision."""
+        return self.each("f_beta", beta=beta)
 
     @property
     def miou(self) -> float:
-        """The mean of `iou` over the classes where it is defined."""
-        return mean_defined(self.iou)
+        """The mean of `iou` by the protocol."""
+        return self.mean("miou")
 
     @property
     def mean_dice(self) -> float:
-        """The mean of `dice` over the classes where it is defined."""
-        return mean_defined(self.dice)
+        """The mean of `dice` by the protocol."""
+        return self.mean("mean_dice")
 
     @property
     def micro_iou(self) -> float:
         """All classes as one: sum(TP) / sum(TP + FP + FN)."""
-        return float(ratio(self._counts.hits.sum(), self._counts.union.sum()))
+        return self.mean("micro_iou")
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """The mean of `iou` weighted by the target's pixels."""
+        return self.mean("frequency_weighted_iou")
 
     @property
     def pixel_accuracy(self) -> float:
         """The share of the valid pixels whose class is right."""
-        return float(ratio(self._counts.hits.sum(), self._counts.valid[0]))
+        return self.mean("pixel_accuracy")
+
+    @property
+    def class_accuracy(self) -> float:
+        """The mean of `recall` (balanced accuracy)."""
+        return self.mean("class_accuracy")
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond chance."""
+        return self.mean("kappa")
+
+    @property
+    def mcc(self) -> float:
+        """Matthews' correlation coefficient, for any number of classes."""
+        return self.mean("mcc")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON (undefined scores are None), the matrix included."""
-        per_class = {"iou": self.iou, "dice": self.dice, "precision": self.precision, "recall": self.recall}
+        more = ("frequency_weighted_iou", "class_accuracy", "kappa", "mcc")
+        per_class = {score: self.each(score) for score in PER_CLASS}
         return {
             "protocol": self.protocol,
-            **{name: _plain(value) for name, value in self._summary()},
+            **{name: _plain(self.mean(name)) for name in (*SUMMARY, *more)},
             "num_absent": self.num_absent,
             "num_valid": self.num_valid,
             "num_ignored": self.num_ignored,
@@ -139,136 +237,54 @@ class Scores:
             "matrix": self.matrix.tolist(),
         }
 
-    def _summary(self) -> list[tuple[str, float]]:
-        return [
-            ("miou", self.miou),
-            ("micro_iou", self.micro_iou),
-            ("mean_dice", self.mean_dice),
-            ("pixel_accuracy", self.pixel_accuracy),
-        ]
+    def to_csv(self) -> str:
+        """The scores of each class as comma-separated values; undefined ones are empty."""
+        return as_csv(COLUMNS, self._rows())
 
-    def _notes(self) -> str:
-        absent = f"{self.num_absent} of {len(self.names)} classes absent"
-        return f"protocol {self.protocol}; {absent}; {self.ignored_share:.1%} of the pixels ignored"
+    def to_markdown(self) -> str:
+        """The summary, how it was made, and the scores of each class as a Markdown table."""
+        return f"{self._summary()}\n\n({self._notes()})\n\n{as_markdown(COLUMNS, self._rows())}"
 
     def _rows(self) -> list[tuple[str, list[float]]]:
         columns = np.stack([self.iou, self.dice, self.precision, self.recall], axis=1)
         return [(name, [float(value) for value in row]) for name, row in zip(self.names, columns, strict=True)]
 
+    def _summary(self) -> str:
+        return "  ".join(f"{name} {self.mean(name):.4f}" for name in SUMMARY)
+
+    def _notes(self) -> str:
+        absent = f"{self.num_absent} of {len(self.names)} classes absent"
+        return f"protocol {self.protocol}; {absent}; {self.ignored_share:.1%} of the pixels ignored"
+
     def __str__(self) -> str:
-        summary = "  ".join(f"{name} {value:.4f}" for name, value in self._summary())
-        width = max(5, *(len(name) for name in self.names))
-        head = f"{'class':<{width}}" + "".join(f"{title:>11}" for title in COLUMNS)
-        rows = [f"{name:<{width}}" + "".join(f"{value:>11.4f}" for value in row) for name, row in self._rows()]
-        return "\n".join([summary, f"({self._notes()})", head, *rows])
+        return f"{self._summary()}\n({self._notes()})\n{as_text(COLUMNS, self._rows())}"
 
     def __repr__(self) -> str:
         return f"Scores(miou={self.miou:.4f}, pixel_accuracy={self.pixel_accuracy:.4f}; {self._notes()})"
 
     def _repr_html_(self) -> str:
-        import html  # costly to import
-
-        summary = ", ".join(f"{name} <b>{value:.4f}</b>" for name, value in self._summary())
-        head = "".join(f"<th>{title}</th>" for title in ("class", *COLUMNS))
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{value:.4f}</td>" for value in row) + "</tr>"
-            for name, row in self._rows()
-        )
-        return f"<p>{summary}<br><small>{self._notes()}</small></p><table><tr>{head}</tr>{rows}</table>"
+        notes = html.escape(self._notes())
+        return f"<p>{self._summary()}<br><small>{notes}</small></p>{as_html(COLUMNS, self._rows())}"
 
 
-COLUMNS = ("IoU", "Dice", "precision", "recall")
+def _axes(task: Task) -> int:
+    return 3 if task == "multilabel" else 2
 
 
-def _check_matrix(matrix: ArrayLike) -> NDArray[np.int64]:
+def _check_tables(matrix: ArrayLike, task: Task) -> NDArray[np.int64]:
     values = as_array(matrix)
-    if values.ndim != 2 or values.shape[0] != values.shape[1] or not values.size:
-        raise ShapeError(f"`matrix` must be (K, K) counts, rows target, columns prediction; got {values.shape}")
-    if values.dtype.kind not in "iu" or values.min() < 0:
-        raise InputError(f"`matrix` must hold counts (whole numbers from 0); got {values.dtype} from {values.min()}")
+    num_classes = values.shape[-3 if task == "multilabel" else -1] if values.ndim >= _axes(task) else 0
+    shape = table_shape(num_classes, task)
+    if values.ndim not in (len(shape), len(shape) + 1) or values.shape[-len(shape) :] != shape or not num_classes:
+        expected = {"multiclass": "(K, K)", "binary": "(2, 2)", "multilabel": "(K, 2, 2)"}[task]
+        raise ShapeError(
+            f"`matrix` must be {expected} counts, rows target, columns prediction, or one an image; got {values.shape}"
+        )
+    if values.dtype.kind not in "iu" or (values.size and values.min() < 0):
+        lowest = f" from {values.min()}" if values.size else ""
+        raise InputError(f"`matrix` must hold counts (whole numbers from 0); got {values.dtype}{lowest}")
     return values.astype(np.int64)
 
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def scores(
-    pred: LabelsLike,
-    target: LabelsLike,
-    *,
-    num_classes: int,
-    ignore_index: int = 255,
-    names: Iterable[str] | None = None,
-) -> Scores:
-    """Count once and return every score; the arguments are those of `confusion_matrix`.
-
-    Example:
-        >>> scores([[0, 1]], [[0, 0]], num_classes=2).pixel_accuracy
-        0.5
-    """
-    matrix = confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)
-    total = sum(t.size for _, t in pixel_pairs(pred, target))
-    return Scores(matrix, names=names, num_ignored=total - int(matrix.sum()))
-
-
-def iou(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> Vector:
-    """Intersection over union of each class, ``(num_classes,)`` float64.
-
-    NaN where a class occurs neither in ``pred`` nor in ``target``. The arguments are those of `confusion_matrix`.
-
-    Example:
-        >>> iou([[0, 1, 1]], [[0, 1, 0]], num_classes=3)
-        array([0.5, 0.5, nan])
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).iou
-
-
-def dice(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> Vector:
-    """Dice (F1) of each class, ``(num_classes,)`` float64; NaN where a class occurs on neither side.
-
-    Example:
-        >>> dice([[0, 1, 1, 1]], [[0, 1, 1, 1]], num_classes=3)
-        array([ 1.,  1., nan])
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).dice
-
-
-def precision(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> Vector:
-    """The share of each class's predicted pixels that are right, ``(num_classes,)``; NaN where none was predicted.
-
-    Example:
-        >>> precision([[0, 0]], [[0, 1]], num_classes=2)
-        array([0.5, nan])
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).precision
-
-
-def recall(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> Vector:
-    """The share of each class's true pixels that were found, ``(num_classes,)``; NaN where there is none.
-
-    Example:
-        >>> recall([[0, 0]], [[0, 1]], num_classes=2)
-        array([1., 0.])
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).recall
-
-
-def miou(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> float:
-    """Mean IoU over the classes that occur in ``pred`` or ``target``, all pixels counted together.
-
-    Example:
-        >>> miou([[0, 1, 1]], [[0, 1, 0]], num_classes=3)
-        0.5
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).miou
-
-
-def pixel_accuracy(pred: LabelsLike, target: LabelsLike, *, num_classes: int, ignore_index: int = 255) -> float:
-    """The share of the valid pixels whose class is right; NaN where all are ignored.
-
-    Example:
-        >>> pixel_accuracy([[0, 1, 1]], [[0, 1, 255]], num_classes=2)
-        1.0
-    """
-    return Scores(confusion_matrix(pred, target, num_classes=num_classes, ignore_index=ignore_index)).pixel_accuracy
