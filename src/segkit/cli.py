@@ -207,3 +207,7 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

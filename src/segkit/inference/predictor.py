@@ -116,7 +116,8 @@ def _from_array(array: NDArray[Any]) -> Tensor:
         raise ShapeError(f"an image array must be (H, W) or (H, W, C); got {array.shape}")
     if array.dtype == bool or array.dtype.kind not in "uif":
         raise InputError(f"an image array must be uint8, uint16 or floating point; got {array.dtype}")
-    pixels = torch.from_numpy(np.ascontiguousarray(array))
+    # PIL's arrays are read-only, which torch warns of.
+    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return pixels.unsqueeze(0) if array.ndim == 2 else pixels.permute(2, 0, 1)
 
 

@@ -40,9 +40,7 @@ def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationD
     check_choice("dataset", dataset, list_datasets())
     if dataset == "street_scenes":
         if root is not None:
-            raise InputError(
-                f"street_scenes are generated; `root` (={root}) belongs to another data set, such as camvid"
-            )
+            raise InputError(f"street_scenes are generated and have no `root`; got {root}")
         count, seed = _SCENES[check_choice("split", split, _SCENES)]
         return create_dataset(dataset, n=count, seed=seed)
     if root is None:
@@ -142,7 +140,7 @@ def label_files(
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise InputError(
-            f"several images are named {listed(twice)}; their masks would replace each other: use one folder each"
+            f"several images are named {listed(twice)}; their masks would replace each other: use a folder for each"
         )
     folder = check_writable(Path(out))
     predictor = load(model, device=device)

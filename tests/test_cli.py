@@ -1,0 +1,144 @@
+"""The command line: help, exit codes, and each command on a small folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit import __version__
+from segkit.cli import main
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "env")
+
+
+@pytest.fixture
+def small_camvid(tmp_path: Path) -> Path:
+    """A folder in CamVid's layout with tiny frames."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / "cam vid" / folder).mkdir(parents=True)
+        for index in range(count):
+            name = f"0001TP_{index:06d}.png"
+            mask = np.repeat(rng.integers(0, 12, (4, 1), dtype=np.uint8), 10, axis=0).repeat(48, axis=1)
+            image = np.stack([mask * 20] * 3, axis=2)
+            Image.fromarray(image).save(tmp_path / "cam vid" / split / name)
+            Image.fromarray(mask).save(tmp_path / "cam vid" / f"{split}annot" / name)
+    return tmp_path / "cam vid"
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_train_evaluate_predict(small_camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--dataset", "camvid", "--root", small_camvid]
+    train = ["train", *data, "--out", tmp_path / "run", "--epochs", 2, "--size", "32x32", "--batch-size", 2]
+    assert run(*train, "--device", "cpu") == 0
+    printed = capsys.readouterr().out
+    assert "val mIoU" in printed
+    assert "protocol" in printed
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+
+    assert run(*train) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert run(*train[:-3], 3, "--resume", "--batch-size", 2, "--device", "cpu") == 2
+    assert "started with other settings: size was [32, 32]" in capsys.readouterr().err
+
+    model = tmp_path / "run" / "model"
+    assert run("evaluate", model, *data, "--report", tmp_path / "page.html") == 0
+    assert "micro_iou" in capsys.readouterr().out
+    assert (tmp_path / "page.html").is_file()
+
+    frame = small_camvid / "val" / "0001TP_000000.png"
+    assert run("predict", model, frame, "--out", tmp_path / "masks") == 0
+    assert capsys.readouterr().out.strip().endswith("0001TP_000000.png")
+    with Image.open(tmp_path / "masks" / "0001TP_000000.png") as mask:
+        assert mask.mode == "P"
+        assert mask.size == (48, 40)
+        assert np.asarray(mask).max() < 11
+    assert (tmp_path / "masks" / "0001TP_000000.overlay.jpg").is_file()
+    assert run("predict", model, frame, frame, "--out", tmp_path / "masks") == 2
+    assert "several images are named 0001TP_000000" in capsys.readouterr().err
+
+
+def test_env(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("env") == 0
+    printed = capsys.readouterr().out
+    for word in (__version__, "torch", "precision", "confusion_matrix"):
+        assert word in printed
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+def test_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*command, "--help")
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert "Exit codes: 0 done" in printed
+    for name in () if command else COMMANDS:
+        assert name in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--dataset", "camvit", "--root", "."], "did you mean 'camvid'"),
+        (["train", "--dataset", "camvid"], "needs `root`"),
+        (["train", "--dataset", "camvid", "--root", "nowhere"], "no folder nowhere"),
+        (["train", "--root", "."], "have no `root`"),
+        (["evaluate", "nowhere"], "no model folder nowhere"),
+        (["predict", "nowhere", "a.jpg"], "no model folder nowhere"),
+        (["demo", "--device", "tpu"], "tpu"),
+    ],
+)
+def test_misuse_exits_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("segkit: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["train", "--size", "12"], ["train", "--epoch"], []])
+def test_unknown_words_exit_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+
+
+def test_a_broken_image_fails_the_run_with_1(small_camvid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small_camvid / "train" / "0001TP_000001.png"
+    path.write_bytes(path.read_bytes()[:60])
+    out = small_camvid.parent / "out"
+    assert run("train", "--dataset", "camvid", "--root", small_camvid, "--epochs", 1, "--out", out) == 1
+    assert "0001TP_000001.png" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_set_the_exit_code(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "segkit.cli", "train", "--out", str(tmp_path / "run"), "--size", "64x64"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    try:
+        for _ in range(600):
+            if (tmp_path / "run" / ".lock").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(3)
+        process.send_signal(number)
+        assert process.wait(60) == code
+    finally:
+        process.kill()
+        _, errors = process.communicate()
+    assert (tmp_path / "run" / "last.safetensors").is_file(), errors
+    assert not (tmp_path / "run" / ".lock").exists()
+    assert b"Traceback" not in errors
