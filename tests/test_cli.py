@@ -50,8 +50,8 @@ def test_train_evaluate_predict(small_camvid: Path, tmp_path: Path, capsys: pyte
 
     assert run(*train) == 1
     assert "holds a run already" in capsys.readouterr().err
-    assert run(*train[:-3], 3, "--resume", "--batch-size", 2, "--device", "cpu") == 2
-    assert "started with other settings: size was [32, 32]" in capsys.readouterr().err
+    assert run(*train, "--resume", "--lr", 0.5, "--device", "cpu") == 2
+    assert "started with other settings: lr was 0.001 and is 0.5" in capsys.readouterr().err
 
     model = tmp_path / "run" / "model"
     assert run("evaluate", model, *data, "--report", tmp_path / "page.html") == 0
