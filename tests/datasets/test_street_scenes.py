@@ -115,9 +115,9 @@ def test_some_objects_are_hidden_in_part_and_some_are_far():
     things = [thing for index in range(20) for thing in scenes.objects(index)]
     assert sum(0.3 < thing.occluded < 0.9 for thing in things) > 50
     assert sum(thing.occluded == 0 for thing in things) > 50
-    cars = [thing for thing in things if thing.class_id == 8 and thing.occluded == 0]
-    assert min(thing.area for thing in cars) < 300
-    assert max(thing.area for thing in cars) > 3000
+    cars = [thing.full_area for thing in things if thing.class_id == 8 and thing.occluded < 0.5]
+    assert min(cars) < 400
+    assert max(cars) > 4000
 
 
 def test_workers_and_order_change_nothing():

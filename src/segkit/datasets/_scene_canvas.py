@@ -28,10 +28,11 @@ _HALF = np.uint32(0x7F7F7F7F)
 class Canvas:
     """``image`` holds packed colours, ``owner`` the number of the thing that each pixel shows.
 
-    Things 0, 1 and 2 are sky, road and pavement; `begin` opens the next one.
+    Things 0, 1 and 2 are sky, road and pavement; `begin` opens the next one. Full areas are counted if ``measure``.
     """
 
     view: View
+    measure: bool
     classes: list[int] = field(default_factory=lambda: [0, 3, 4])
     full_areas: list[int] = field(default_factory=lambda: [0, 0, 0])
 
@@ -51,8 +52,21 @@ class Canvas:
     def end(self) -> None:
         """Close the thing. Nothing covers it yet, so that its pixels are its full area."""
         y0, x0, y1, x1 = self._bounds
-        region = self.owner[y0:y1, x0:x1] if y0 < y1 and x0 < x1 else self.owner[:0]
-        self.full_areas.append(int(np.count_nonzero(region == len(self.classes) - 1)))
+        if self.measure:
+            region = self.owner[y0:y1, x0:x1] if y0 < y1 and x0 < x1 else self.owner[:0]
+            self.full_areas.append(int(np.count_nonzero(region == len(self.classes) - 1)))
+
+    def shows(self, left: float, right: float) -> bool:
+        """Does anything between these columns show?"""
+        return right > 0 and left < self.view.width
+
+    def shows_wall(self, a: Corner, b: Corner) -> bool:
+        """Does a wall between these corners show?"""
+        ends = _cut(a, b, (0.0, 0.0))
+        if ends is None:
+            return False
+        left, right = self.view.column(*ends[0][:2]), self.view.column(*ends[1][:2])
+        return self.shows(min(left, right), max(left, right))
 
     def _touch(self, y0: int, x0: int, y1: int, x1: int) -> tuple[slice, slice]:
         bounds = self._bounds
@@ -106,8 +120,8 @@ class Canvas:
 
     def _paint_codes(self, place: tuple[slice, slice], codes: Codes, palette: Packed, where: NDArray[np.bool_]) -> None:
         colors = palette.take(codes)
-        through = codes >= SEE_THROUGH
-        if through.any():
+        if palette[SEE_THROUGH]:  # only things with gaps give part 15 a colour
+            through = codes >= SEE_THROUGH
             behind = (self.image[place] >> 1) & _HALF
             colors = np.where(through, behind + ((colors >> 1) & _HALF), colors)
         self._paint(place, colors, where)

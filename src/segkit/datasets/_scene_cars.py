@@ -9,6 +9,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TypeAlias
 
+import numpy as np
+
 from segkit.datasets._scene_sheet import Point, Sheet, Sprite
 
 __all__ = ["KINDS", "car", "nearest_view"]
@@ -154,6 +156,14 @@ class _Painter:
     def _face(self, points: Sequence[Point3], part: int, shade: int) -> None:
         self.sheet.polygon([self._seen(point) for point in points], part, shade)
 
+    def _shaded_face(self, points: Sequence[Point3], part: int, shade: int, fall: float) -> None:
+        """A face that is lighter above and darker below, by ``fall`` shades."""
+        seen = [self._seen(point) for point in points]
+        top, bottom = min(y for _, y in seen), max(y for _, y in seen)
+        slope = (self.sheet.y - top) * (fall / max(bottom - top, 1.0))
+        stripes = ((self.sheet.x + 1.5 * self.sheet.y) % 44 < 13) * 2 if part == GLASS else 0
+        self.sheet.polygon(seen, part, (shade + fall / 2 - slope + 0.5 + 0 * self.sheet.x).astype(np.int64) + stripes)
+
     def _side_visible(self, right: int) -> bool:
         x = right * self.model.half_width
         return self._visible(((x, 0.3, -1.0), (x, 0.3, 1.0), (x, 1.0, 0.0)), (0.0, 0.7, 0.0))
@@ -163,7 +173,8 @@ class _Painter:
         return self.model.half_width - inset * min(max((y - base) / (top - base), 0.0), 1.0)
 
     def _side(self, outline: Sequence[Point], right: int, inset: float, part: int, shade: int) -> None:
-        self._face([(right * self._width_at(y, inset), y, z) for z, y in outline], part, shade)
+        points = [(right * self._width_at(y, inset), y, z) for z, y in outline]
+        self._shaded_face(points, part, shade, 4.0 if part == GLASS else 3.0)
 
     def _strips(self, outline: Sequence[Point], inset_a: float, inset_b: float, glass: bool = False) -> None:
         middle = (0.0, 0.6 if not glass else 1.1, 0.0)
@@ -173,9 +184,9 @@ class _Painter:
             if not self._visible(quad, middle):
                 continue
             steep = abs(yb - ya) > 0.5 * abs(zb - za)
-            self._face(quad, BODY, 8 if steep else 11)
+            self._shaded_face(quad, BODY, 8 if steep else 11, 2.0)
             if glass and steep:
-                self._face(_shrunk(quad, 0.86, 0.8), GLASS, 9 if za > 0 else 7)
+                self._shaded_face(_shrunk(quad, 0.86, 0.8), GLASS, 9 if za > 0 else 7, 5.0)
 
     def _windows(self, right: int) -> None:
         outline = _shrunk2(self.model.cabin, 0.93, 0.72)
@@ -229,9 +240,9 @@ class _Painter:
                     TRIM,
                     6,
                 )
-            tall = 0.3 if light == REAR_LIGHT else 0.18
+            tall = 0.22 if light == REAR_LIGHT else 0.17
             for side in (-1, 1):
-                a, b = side * w * 0.97, side * w * 0.64
+                a, b = side * w * 0.97, side * w * 0.68
                 self._face(((a, y - tall, out), (b, y - tall * 0.8, out), (b, y, out), (a, y, out)), light, 8)
 
 

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 from segkit.datasets._scene_random import Draws
 
-__all__ = ["Color", "Light", "Packed", "choose_light", "pack"]
+__all__ = ["SHADES", "Color", "Light", "Packed", "choose_light", "pack"]
 
 Color: TypeAlias = tuple[float, float, float]
 Packed: TypeAlias = NDArray[np.uint32]
 """Colours as four bytes, red first in memory; the last byte is unused."""
 
-_SHADES = (0.5 + 0.0625 * np.arange(16.0))[None, :, None]
+SHADES = (0.5 + 0.0625 * np.arange(16.0))[:, None]
+"""How light each of a code's sixteen shades is, (16, 1); shade 8 is 1."""
 
 
 def pack(colors: NDArray[Any]) -> Packed:
-    """Turn colours ``(..., 3)`` of 0..255 into packed ones ``(...)``."""
+    """Turn colours ``(..., 3)`` of 0 and more into packed ones ``(...)``, cut at 255."""
     four = np.zeros((*colors.shape[:-1], 4), np.uint8)
-    four[..., :3] = np.minimum(np.maximum(colors, 0), 255)
+    four[..., :3] = np.minimum(colors, 255.0)
     packed: Packed = four.view(np.uint32)[..., 0]
     return packed
 
@@ -61,14 +62,20 @@ class Light:
 
         The parts in ``glow`` shine by themselves.
         """
-        own = np.zeros((16, 3))
-        own[1 : len(colors) + 1] = colors
-        seen = own * (np.array(self.ambient) * lit)
-        for part in glow:
-            seen[part] = colors[part - 1]
-        table = seen[:, None, :] * _SHADES
         share = z / (z + self.visibility)
-        return pack(table + (np.array(self.haze) - table) * share).reshape(256)
+        clear = 1.0 - share
+        (red, green, blue), bright = self.ambient, lit * clear
+        red, green, blue = red * bright, green * bright, blue * bright
+        seen = [(r * red, g * green, b * blue) for r, g, b in colors]
+        for part in glow:
+            r, g, b = colors[part - 1]
+            seen[part - 1] = r * clear, g * clear, b * clear
+        table = np.array(seen)[:, None, :] * SHADES
+        table += [part * share for part in self.haze]
+        four = np.zeros((16, 16, 4), np.uint8)
+        np.minimum(table, 255.0, out=four[1 : len(seen) + 1, :, :3], casting="unsafe")
+        packed: Packed = four.view(np.uint32).reshape(256)
+        return packed
 
     def color(self, color: Color, z: float, lit: float = 1.0) -> int:
         """One packed colour at distance ``z``."""
@@ -82,7 +89,7 @@ def choose_light(draws: Draws) -> Light:
     """Draw the weather, the hour and the camera."""
     weather = draws.pick(_WEATHERS)
     warm = draws.uniform(-0.08, 0.08)
-    camera = draws.uniform(0.8, 1.2)
+    camera = draws.uniform(0.84, 1.14)
     ambient, sky, cloud, haze = _mood(weather, draws)
     return Light(
         ambient=ambient,
@@ -96,8 +103,8 @@ def choose_light(draws: Draws) -> Light:
         night=weather == "dusk",
         rain=draws.uniform(0.4, 1.0) if weather == "rain" else 0.0,
         gain=(camera * (1 + warm), camera * (1 + draws.uniform(-0.04, 0.04)), camera * (1 - warm)),
-        contrast=draws.uniform(-0.35, 0.45),
-        noise=draws.integer(7) + (4 if weather == "dusk" else 0),
+        contrast=draws.uniform(-0.3, 0.35),
+        noise=draws.integer(7) + (2 if weather == "dusk" else 0),
         softness=draws.integer(3),
     )
 
@@ -112,7 +119,7 @@ def _mood(weather: str, draws: Draws) -> tuple[Color, tuple[Color, Color], Color
     if weather == "dusk":
         above = (draws.uniform(40, 90), draws.uniform(50, 90), draws.uniform(90, 130))
         low = (draws.uniform(190, 240), draws.uniform(130, 170), draws.uniform(80, 140))
-        return (0.46 * k, 0.42 * k, 0.48 * k), (above, low), (150, 110, 110), (140, 110, 110)
+        return (0.56 * k, 0.5 * k, 0.56 * k), (above, low), (150, 110, 110), (140, 110, 110)
     grey = draws.uniform(150, 235) if weather != "rain" else draws.uniform(130, 190)
     sky = ((grey * 0.92, grey * 0.96, grey), (grey * 1.05, grey * 1.05, grey * 1.04))
     dark = 0.72 if weather == "rain" else 0.88

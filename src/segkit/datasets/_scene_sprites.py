@@ -266,7 +266,7 @@ def _tree(shape: str, draws: Draws) -> Sprite:
     if shape != "bush":
         _trunk(sheet, foot, top, draws)
     noise = fractal(10 + draws.integer(3), 8, 5)[:size, :size].astype(np.float64) / 255.0 - 0.5
-    fine = (fractal(13, 32, 4)[:size, :size].astype(np.int64) - 128) // 22
+    fine = (fractal(13, 48, 3)[:size, :size].astype(np.int64) - 128) // 16
     for _ in range(clumps):
         x, y = draws.uniform(-1, 1), draws.uniform(-1, 1)
         if x * x + y * y > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ _SIGN_SCHEMES: Sequence[tuple[Color, Color, Color]] = (
 )  # fmt: skip
 
 
+def _nowhere(x: float, z: float) -> bool:
+    return False
+
+
 @dataclass
 class Stage:
     """A canvas with its light and draws, on which things are put."""
@@ -57,7 +62,7 @@ class Stage:
     canvas: Canvas
     light: Light
     draws: Draws
-    in_shadow: Callable[[float, float], bool]
+    in_shadow: Callable[[float, float], bool] = _nowhere
 
     @property
     def view(self) -> View:
@@ -83,9 +88,13 @@ class Stage:
         view = self.view
         metre = view.focal / z
         place = view.column(view.middle(z) + x, z), view.row(lift, z)
+        reach = (sprite.width * size[0] + 1.5 * shade) * metre
+        if not self.canvas.shows(place[0] - reach, place[0] + reach):
+            return
         if shade:
-            drift = 0.35 * shade * self.light.strength * -self.light.sun
-            self.canvas.shadow(place[0] + drift * metre, place[1], shade * metre, shade * metre * view.eye / z * 0.8)
+            drift = 0.3 * shade * self.light.strength * -self.light.sun
+            deep = min(shade, 1.0) * metre * view.eye / z
+            self.canvas.shadow(place[0] + drift * metre, place[1] - 0.5 * deep, shade * metre, deep)
         palette = self.light.palette(colors, z, self.lit(x, z), glow)
         self.canvas.sprite(sprite, palette, place, (metre * size[0], metre * size[1]), mirror)
 
@@ -124,15 +133,15 @@ class Stage:
     def car(self, x: float, z: float, heading: int, kind: str | None = None) -> None:
         """A car that runs along the road (1), against it (-1), or across it (2 to the right, -2 to the left)."""
         draws, view = self.draws, self.view
-        kind = kind or draws.pick((*KINDS[:3], *KINDS[:3], *KINDS[:4], *KINDS[:4], "bus"))
+        kind = kind or draws.pick((*KINDS[:3] * 4, *KINDS[:4] * 2, *(("bus",) if z > 16 else ())))
         along = view.direction(z)
         ahead = (along[0] * heading, along[1] * heading) if abs(heading) == 1 else (heading / 2.0, 0.0)
         place = view.middle(z) + x
-        length = (place * place + z * z) ** 0.5
+        length = math.sqrt(place * place + z * z)
         number, mirror = nearest_view(ahead, (place / length, z / length))
         paint = self.varied(draws.pick(_PAINTS), 0.1)
         plate: Color = draws.pick(((236, 236, 230), (230, 200, 70)))
-        lamps: tuple[Color, Color] = ((190, 30, 34), (236, 236, 226))
+        lamps: tuple[Color, Color] = ((164, 26, 30), (226, 228, 224))
         glow = (6, 7) if self.light.night or self.light.rain else ()
         if glow:
             lamps = ((255, 50, 40), (255, 250, 225))
@@ -156,7 +165,7 @@ class Stage:
         view = self.view
         metre = view.focal / z
         palette = self.light.palette([metal], z, self.lit(x, z))
-        wide = max(thick * metre, view.height / 110.0, 1.0)
+        wide = max(thick * metre, view.height / 100.0, 1.0)
         left, top, foot = view.column(view.middle(z) + x, z) - wide / 2, view.row(tall, z), view.row(0.0, z)
         side = self.light.sun
         for strip, shade in enumerate((8 - 3 * side, 9, 8 + 3 * side)):
@@ -167,11 +176,11 @@ class Stage:
         """A street lamp: 0 with an arm over the road, 1 with a lantern on top, 2 a bare mast."""
         self.canvas.begin(POLE)
         color = _METALS[metal % len(_METALS)]
-        at, top, metre = self._post(x, z, tall, 0.19, color)
+        at, top, metre = self._post(x, z, tall, 0.27, color)
         arm = self.light.color(color, z, self.lit(x, z))
         glow = self.light.night
         lamp = self.light.color((255.0, 225.0, 160.0) if glow else (205.0, 205.0, 200.0), z, 2.4 if glow else 1.0)
-        thin = max(0.13 * metre, 1.0)
+        thin = max(0.2 * metre, 1.0)
         inward = -1 if x > 0 else 1
         if style == 0:
             end = at + inward * 1.7 * metre
@@ -184,7 +193,7 @@ class Stage:
 
     def bollard(self, x: float, z: float, metal: int) -> None:
         """A short post."""
-        self._alone(POLE, lambda: self._post(x, z, 1.0, 0.2, _METALS[metal % len(_METALS)]) and None)
+        self._alone(POLE, lambda: self._post(x, z, 1.0, 0.24, _METALS[metal % len(_METALS)]) and None)
 
     def sign(self, x: float, z: float, metal: int) -> None:
         """A sign on its post."""
@@ -192,11 +201,11 @@ class Stage:
         low = draws.uniform(1.9, 2.6)
         number = draws.integer(10)
         sprite = signs()[number]
-        size = draws.uniform(0.8, 1.15) * (1.5 if 6 <= number <= 8 else 1.0)
+        size = draws.uniform(0.95, 1.4) * (1.5 if 6 <= number <= 8 else 1.0)
         scheme = _SIGN_SCHEMES[0] if number in (3, 4) and draws.chance(0.8) else draws.pick(_SIGN_SCHEMES)
         colors = (*scheme, self.varied((140, 142, 144), 0.3))
         tall = low + sprite.height * size * (0.5 if draws.chance(0.5) else 1.0)
-        self._alone(POLE, lambda: self._post(x, z, tall, 0.12, _METALS[metal % len(_METALS)]) and None)
+        self._alone(POLE, lambda: self._post(x, z, tall, 0.17, _METALS[metal % len(_METALS)]) and None)
         near = z - 0.05
         self._alone(SIGN, lambda: self._stand(sprite, colors, x, near, (size, size), lift=low))
 
@@ -207,6 +216,6 @@ class Stage:
         size = self.draws.uniform(1.0, 1.3)
         box = self.varied((58, 60, 62), 0.4)
         colors = (box, box, box, box, (255.0, 50.0, 40.0), (255.0, 190.0, 50.0), (70.0, 235.0, 150.0))
-        self._alone(POLE, lambda: self._post(x, z, low + 0.3, 0.16, _METALS[metal % len(_METALS)]) and None)
+        self._alone(POLE, lambda: self._post(x, z, low + 0.3, 0.22, _METALS[metal % len(_METALS)]) and None)
         near = z - 0.05
         self._alone(SIGN, lambda: self._stand(sprite, colors, x, near, (size, size), lift=low, glow=(5, 6, 7)))

@@ -49,7 +49,7 @@ class View:
 
 def choose_view(height: int, width: int, road: float, draws: Draws) -> View:
     """Draw where the camera hangs, in the lane of a road ``road`` metres wide to each side."""
-    focal = math.sqrt(height * width * 0.75) * draws.uniform(1.0, 1.3)
+    focal = math.sqrt(height * width * 0.75) * draws.uniform(1.05, 1.35)
     bend = draws.uniform(-0.0035, 0.0035) if draws.chance(0.4) else draws.uniform(-0.0004, 0.0004)
     return View(
         height=height,
@@ -58,7 +58,7 @@ def choose_view(height: int, width: int, road: float, draws: Draws) -> View:
         centre=width * (0.5 + draws.uniform(-0.12, 0.12)),
         horizon=height * draws.uniform(0.42, 0.56),
         eye=draws.uniform(1.3, 2.1),
-        shift=draws.uniform(-0.6, 0.6) * road,
+        shift=draws.sign() * draws.uniform(0.2, 0.75) * road,
         slope=draws.uniform(-0.05, 0.05),
         bend=bend,
     )
