@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segkit._rng import generator
@@ -117,6 +117,41 @@ def test_scale_is_even_on_a_log_scale_and_crops_reach_every_pixel():
     assert seen.float().mean() > 0.95
 
 
+@pytest.mark.parametrize("planes", [False, True])
+@settings(max_examples=15)
+@given(st.integers(0, 10**6))
+def test_focus_finds_what_is_rare(planes, seed):
+    mask = torch.zeros(90, 120, dtype=torch.uint8)
+    mask[:, 70:] = 255
+    mask[40:42, 20:22] = 7  # four pixels of 10800
+    if planes:
+        mask = torch.stack([(mask == value).to(torch.uint8) for value in (0, 7, 3)])
+    image = torch.zeros(1, 90, 120, dtype=torch.uint8)
+    augment = Augment(size=(20, 30), scale=(0.5, 2.0), focus=1.0)
+    found = [augment(image, mask, generator(seed, i))[1] for i in range(60)]
+    rare = sum(bool((labels[1] == 1).any() if planes else (labels == 7).any()) for labels in found)
+    usual = sum(bool((labels[0] == 1).any() if planes else (labels == 0).any()) for labels in found)
+    assert rare > 15  # half of the crops at least, by chance; without focus about one in ten
+    assert usual > 50
+
+
+def test_focus_on_a_mask_without_a_class_is_any_crop():
+    image, mask = torch.zeros(1, 30, 30, dtype=torch.uint8), torch.full((30, 30), 255, dtype=torch.uint8)
+    _, labels = Augment(size=(10, 10), focus=1.0)(image, mask, generator(0))
+    assert (labels == 255).all()
+
+
+@pytest.mark.parametrize("size", [(5, 5), (10, 50), (60, 60)])
+@given(st.integers(0, 10**6))
+def test_focus_keeps_the_crop_where_it_may_lie(size, seed):
+    mask = torch.zeros(20, 30, dtype=torch.uint8)
+    mask[0, 0] = mask[18, 28] = 1
+    image = torch.zeros(1, 20, 30, dtype=torch.uint8)
+    _, labels = Augment(size=size, focus=1.0, flip=0)(image, mask, generator(seed))
+    inside = min(size[0], 20) * min(size[1], 30)
+    assert (labels != 255).sum() == pytest.approx(inside, abs=sum(size))
+
+
 def test_a_small_image_is_padded_with_its_mean_and_ignored():
     image = torch.full((3, 10, 10), 50, dtype=torch.uint8)
     got, labels = Augment(size=(30, 30), flip=0)(image, torch.ones(10, 10, dtype=torch.uint8), generator(0))
@@ -153,6 +188,7 @@ def test_real_frames_keep_their_classes(camvid_root):
         ({"size": (8, 8), "scale": (2, 0.5)}, "smallest, largest"),
         ({"size": (8, 8), "scale": 2}, "smallest, largest"),
         ({"size": (8, 8), "scale": (0, 1)}, "`scale`"),
+        ({"size": (8, 8), "focus": 2}, "`focus`"),
         ({"size": (8, 8), "aspect": 0.5}, "`aspect`"),
         ({"size": (8, 8), "gamma": -0.1}, "`gamma`"),
         ({"size": (8, 8), "ignore_index": "void"}, "`ignore_index`"),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segkit._checks import check_int, check_number
@@ -44,6 +45,8 @@ class Augment:
         flip: the chance of a left-right flip.
         vertical_flip: the chance of an upside-down flip.
         scale: the range of the zoom, drawn evenly on a log scale; 2 shows things twice as large.
+        focus: the chance that the crop is placed over a pixel of a class drawn evenly from those of the mask, so that
+            rare and thin classes are seen as often as large ones; else it lies anywhere.
         aspect: the width is stretched by a factor between 1/``aspect`` and ``aspect``.
         brightness: a factor between 1/(1+``brightness``) and 1+``brightness`` on the values; the next four are alike.
         contrast: on the distance from the image's mean.
@@ -69,6 +72,7 @@ class Augment:
     vertical_flip: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     aspect: float = 1.0
+    focus: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -81,6 +85,7 @@ class Augment:
         check_number("flip", self.flip, minimum=0, maximum=1)
         check_number("vertical_flip", self.vertical_flip, minimum=0, maximum=1)
         object.__setattr__(self, "scale", _check_scale(self.scale))
+        check_number("focus", self.focus, minimum=0, maximum=1)
         check_number("aspect", self.aspect, minimum=1)
         for name in ("brightness", "contrast", "saturation", "gamma", "cast"):
             check_number(name, getattr(self, name), minimum=0)
@@ -89,7 +94,7 @@ class Augment:
     def __call__(self, image: Tensor, mask: Tensor, rng: np.random.Generator, /) -> tuple[Tensor, Tensor]:
         """Return the changed image ``(C, h, w)`` and mask ``(h, w)``, of the types they came in."""
         self._check(image, mask)
-        crop = self._draw_crop(image.shape[1], image.shape[2], rng)
+        crop = self._draw_crop(mask.numpy(), rng)
         changed = crop.image(image.permute(1, 2, 0).numpy())
         if self._has_color:
             changed = self._draw_tone(image.shape[0], rng).apply(changed)
@@ -113,11 +118,13 @@ class Augment:
                 f"a mask must hold integers among which `ignore_index` (={self.ignore_index}) fits; got {mask.dtype}"
             )
 
-    def _draw_crop(self, height: int, width: int, rng: np.random.Generator) -> Crop:
+    def _draw_crop(self, mask: NDArray[Any], rng: np.random.Generator) -> Crop:
+        height, width = mask.shape[-2:]
         zoom = math.exp(rng.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
         stretch = math.exp(rng.uniform(-0.5, 0.5) * math.log(self.aspect))
         box_height, box_width = self.size[0] / (zoom / stretch), self.size[1] / (zoom * stretch)
-        left, top = _draw_start(width, box_width, rng), _draw_start(height, box_height, rng)
+        row, column = _draw_pixel(mask, self.ignore_index, rng) if rng.random() < self.focus else (None, None)
+        left, top = _draw_start(width, box_width, column, rng), _draw_start(height, box_height, row, rng)
         return Crop(
             (left, top, left + box_width, top + box_height),
             self.size,
@@ -135,9 +142,27 @@ class Augment:
         )
 
 
-def _draw_start(source: int, box: float, rng: np.random.Generator) -> float:
-    """Where a box starts: inside the source if it fits, around it if it does not."""
-    return rng.uniform(min(0.0, source - box), max(0.0, source - box))
+def _draw_start(source: int, box: float, pixel: int | None, rng: np.random.Generator) -> float:
+    """Where a box starts: inside the source if it fits, else around it, and over the pixel if there is one."""
+    low, high = min(0.0, source - box), max(0.0, source - box)
+    if pixel is not None:
+        low, high = max(low, pixel + 0.5 - box), min(high, pixel + 0.5)
+    return rng.uniform(low, high)
+
+
+def _draw_pixel(mask: NDArray[Any], ignore_index: int, rng: np.random.Generator) -> tuple[int, int] | tuple[None, None]:
+    """A (row, column) of a class drawn evenly from those that every second pixel shows; nothing if all is ignored."""
+    seen = mask[..., ::2, ::2]
+    if seen.ndim == 3:  # a plane a class
+        values = [plane for plane in range(len(seen)) if (seen[plane] == 1).any()]
+    else:
+        values = [value for value in np.unique(seen).tolist() if value != ignore_index]
+    if not values:
+        return None, None
+    value = values[rng.integers(len(values))]
+    rows, columns = (seen[value] == 1 if seen.ndim == 3 else seen == value).nonzero()
+    chosen = rng.integers(len(rows))
+    return 2 * int(rows[chosen]), 2 * int(columns[chosen])
 
 
 def _draw_factor(strength: float, rng: np.random.Generator) -> float:
