@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from segkit.errors import LabelError
-from segkit.kernels import reference
+from segkit.kernels import cpu, reference
 from segkit.kernels._choice import Op
+from segkit.kernels._fused import FusedSums
 from segkit.kernels.reference.labels import outside
 from segkit.kernels.reference.terms import Terms
 
@@ -19,6 +20,13 @@ __all__ = ["Terms", "sigmoid_terms", "softmax_terms"]
 
 _softmax = Op("softmax_terms", reference.softmax_terms)
 _sigmoid = Op("sigmoid_terms", reference.sigmoid_terms)
+_fused_softmax, _fused_sigmoid = FusedSums("softmax_terms"), FusedSums("sigmoid_terms")
+_softmax.register(
+    "cpu", _fused_softmax.form("cpu", cpu.softmax_sums, cpu.softmax_gradient), unavailable=cpu.unavailable
+)
+_sigmoid.register(
+    "cpu", _fused_sigmoid.form("cpu", cpu.sigmoid_sums, cpu.sigmoid_gradient), unavailable=cpu.unavailable
+)
 
 
 def softmax_terms(
@@ -51,7 +59,7 @@ def softmax_terms(
     """
     options = (class_weights, label_smoothing, ignore_index, cross_entropy, regions)
     try:
-        return _softmax(logits, target, *options)
+        return Terms(*_softmax(logits, target, *options))
     except (RuntimeError, IndexError) as error:
         raise _explained(error, target, logits.shape[1], ignore_index) from None
 
@@ -85,7 +93,7 @@ def sigmoid_terms(
     """
     options = (value_weights, label_smoothing, ignore_index, cross_entropy, regions)
     try:
-        return _sigmoid(logits, target, *options)
+        return Terms(*_sigmoid(logits, target, *options))
     except (RuntimeError, IndexError) as error:
         raise _explained(error, target, 2, ignore_index) from None
 
