@@ -1,21 +1,30 @@
-"""Numbers that can be trusted, from one counting pass: numpy alone, never torch."""
+"""Numbers that can be trusted, from one counting pass: numpy alone, never torch.
 
-from segkit.metrics.counting import confusion_matrix
-from segkit.metrics.evaluation import Evaluation
-from segkit.metrics.from_logits import confusion_matrix_from_logits
-from segkit.metrics.functions import (
-    dice,
-    f_beta,
-    iou,
-    miou,
-    pixel_accuracy,
-    precision,
-    recall,
-    scores,
-    specificity,
-)
-from segkit.metrics.protocols import list_protocols
-from segkit.metrics.scores import Scores
+Names are loaded on first use (PEP 562), so that a score costs no more to import than it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segkit.metrics._scores import Scores
+    from segkit.metrics.counting import confusion_matrix
+    from segkit.metrics.evaluation import Evaluation
+    from segkit.metrics.from_logits import confusion_matrix_from_logits
+    from segkit.metrics.functions import (
+        dice,
+        f_beta,
+        iou,
+        miou,
+        pixel_accuracy,
+        precision,
+        recall,
+        scores,
+        specificity,
+    )
+    from segkit.metrics.protocols import list_protocols
 
 __all__ = [
     "Evaluation",
@@ -33,3 +42,47 @@ __all__ = [
     "scores",
     "specificity",
 ]
+
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Scores": "_scores",
+    "confusion_matrix": "counting",
+    "confusion_matrix_from_logits": "from_logits",
+    "dice": "functions",
+    "f_beta": "functions",
+    "iou": "functions",
+    "list_protocols": "protocols",
+    "miou": "functions",
+    "pixel_accuracy": "functions",
+    "precision": "functions",
+    "recall": "functions",
+    "scores": "functions",
+    "specificity": "functions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    # Each import spelled out, and not import_module, which would take any name.
+    match home:
+        case "_scores":
+            import segkit.metrics._scores
+        case "counting":
+            import segkit.metrics.counting
+        case "evaluation":
+            import segkit.metrics.evaluation
+        case "from_logits":
+            import segkit.metrics.from_logits
+        case "functions":
+            import segkit.metrics.functions
+        case "protocols":
+            import segkit.metrics.protocols  # noqa: F401 (for sys.modules)
+        case _:
+            raise AttributeError(f"module 'segkit.metrics' has no attribute {name!r}")
+    value = getattr(sys.modules[f"segkit.metrics.{home}"], name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import math
 from collections.abc import Iterable, Sequence
 
@@ -41,6 +38,9 @@ def as_markdown(titles: Sequence[str], rows: Iterable[Row], digits: int = 4) -> 
 
 def as_csv(titles: Sequence[str], rows: Iterable[Row]) -> str:
     """Comma-separated values in full precision; undefined numbers are empty."""
+    import csv
+    import io
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(titles)
@@ -52,6 +52,8 @@ def as_csv(titles: Sequence[str], rows: Iterable[Row]) -> str:
 
 def as_html(titles: Sequence[str], rows: Iterable[Row], digits: int = 4) -> str:
     """An HTML table; names are escaped."""
+    import html
+
     head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
     body = "".join(
         f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{_cell(value, digits)}</td>" for value in values) + "</tr>"

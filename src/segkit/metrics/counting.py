@@ -89,6 +89,7 @@ def count_images(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thr
         from concurrent.futures import ThreadPoolExecutor  # costly to import
 
         numbers = iter(range(len(pairs)))  # shared: each image goes to one thread
+
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(count, numbers) for _ in range(threads)]:
                 done.result()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.labels import Task
+from segkit._checks import check_choice
 
-__all__ = ["ClassCounts", "table_shape"]
+if TYPE_CHECKING:
+    from segkit.labels import Task  # which would load what reads and writes files
+
+__all__ = ["ClassCounts", "check_task", "table_shape"]
+
+
+def check_task(task: str) -> None:
+    """Raise unless ``task`` is one."""
+    check_choice("task", task, ("multiclass", "binary", "multilabel"))
 
 
 def table_shape(num_classes: int, task: Task) -> tuple[int, ...]:

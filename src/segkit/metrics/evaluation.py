@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from segkit._checks import listed
 from segkit.errors import InputError, ShapeError
 from segkit.metrics._inputs import LabelsLike, as_array, check_classes, check_names, image_pairs
+from segkit.metrics._scores import Scores
 from segkit.metrics._store import MatrixStore
 from segkit.metrics.counting import check_threads, count_images
-from segkit.metrics.scores import Scores
 
 __all__ = ["Evaluation"]
 

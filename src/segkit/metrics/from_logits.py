@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -87,6 +86,8 @@ def _count(planes: Logits, truth: NDArray[Any], ignore_index: int, per_image: bo
         for piece in pieces:
             matrices[piece[0] if per_image else 0] += work(piece)
         return matrices
+    from concurrent.futures import ThreadPoolExecutor  # as long to load as all of ours
+
     with ThreadPoolExecutor(threads) as pool:
         for piece, counts in zip(pieces, pool.map(work, pieces), strict=True):
             matrices[piece[0] if per_image else 0] += counts

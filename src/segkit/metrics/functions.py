@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit._checks import check_choice
 from segkit.errors import ShapeError
-from segkit.labels import TASKS, Task
 from segkit.metrics._blocks import Pair
 from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
+from segkit.metrics._scores import Scores
 from segkit.metrics.counting import check_threads, confusion_matrix, count_images
-from segkit.metrics.counts import table_shape
+from segkit.metrics.counts import check_task, table_shape
 from segkit.metrics.protocols import get_protocol
-from segkit.metrics.scores import Scores
+
+if TYPE_CHECKING:
+    from segkit.labels import Task
 
 __all__ = [
     "count_tables",
@@ -37,7 +39,7 @@ def count_tables(
     pred: LabelsLike, target: LabelsLike, num_classes: int, ignore_index: int, task: Task
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The counts of each image ``(N, ...)``, in the form of the task, and its number of ignored pixels ``(N,)``."""
-    check_choice("task", task, TASKS)
+    check_task(task)
     if task == "multilabel":
         pairs = _planes(image_pairs(pred, target, axes=3), num_classes)
     else:
@@ -92,7 +94,7 @@ def scores(
         >>> scores([[0, 1, 1]], [[0, 0, 1]], num_classes=1, task="binary", names=["tumour"]).iou
         array([0.5])
     """
-    check_choice("task", task, TASKS)
+    check_task(task)
     if get_protocol(protocol, absent).per_image or task == "multilabel":
         tables, ignored = count_tables(pred, target, num_classes, ignore_index, task)
         num_ignored = int(ignored.sum())

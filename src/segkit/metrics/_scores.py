@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segkit._checks import check_choice, check_int
 from segkit.errors import InputError, ShapeError
-from segkit.labels import TASKS, Task
 from segkit.metrics._inputs import as_array, check_names
 from segkit.metrics._tables import as_csv, as_html, as_markdown, as_text
-from segkit.metrics.counts import ClassCounts, table_shape
+from segkit.metrics.counts import ClassCounts, check_task, table_shape
 from segkit.metrics.formulas import PER_CLASS, Average, Formula, f_beta_of, mean_defined
 from segkit.metrics.protocols import Protocol, estimator, get_protocol
+
+if TYPE_CHECKING:
+    from segkit.labels import Task
 
 __all__ = ["Scores"]
 
@@ -62,7 +63,7 @@ class Scores:
         absent: float | None = None,
         task: Task = "multiclass",
     ) -> None:
-        check_choice("task", task, TASKS)
+        check_task(task)
         tables = _check_tables(matrix, task)
         kind = get_protocol(protocol, absent)
         if kind.per_image and tables.ndim == _axes(task):
@@ -263,6 +264,8 @@ class Scores:
         return f"Scores(miou={self.miou:.4f}, pixel_accuracy={self.pixel_accuracy:.4f}; {self._notes()})"
 
     def _repr_html_(self) -> str:
+        import html
+
         notes = html.escape(self._notes())
         return f"<p>{self._summary()}<br><small>{notes}</small></p>{as_html(COLUMNS, self._rows())}"
 
