@@ -13,7 +13,7 @@ from PIL import Image
 from segkit.datasets import CamVid, StreetScenes, Subset
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
-from segkit.metrics import Evaluation
+from segkit.metrics import Evaluation, Scores
 from segkit.report import ObjectRecall, knows_objects, measure_objects, write_report
 from segkit.report._things import Crops, size_bounds
 
@@ -178,7 +178,7 @@ def test_objects_that_do_not_fit_the_evaluation_are_refused(tmp_path: Path, read
 
 
 def test_a_baseline_stands_beside_the_model(tmp_path: Path, read_page: Any) -> None:
-    evaluation = Evaluation(3)
+    evaluation = Evaluation(3, names=LABELS.names)
     evaluation.add(np.array([[[50, 50, 0], [0, 25, 75], [0, 0, 0]]]))
     baseline = evaluation.scores()
     page = written([], tmp_path, read_page, baseline=baseline)
@@ -189,6 +189,9 @@ def test_a_baseline_stands_beside_the_model(tmp_path: Path, read_page: Any) -> N
     assert ticks == pytest.approx([100 * value for value in baseline.iou], abs=0.01)
     with pytest.raises(InputError, match="`baseline` must have the 3 values"):
         written([], tmp_path, read_page, baseline=Evaluation(4).scores())
+    for wrong in (Scores(baseline.matrix), Scores(baseline.matrix, names=LABELS.names, protocol="micro")):
+        with pytest.raises(InputError, match="`baseline` must be comparable with `scores`"):
+            written([], tmp_path, read_page, baseline=wrong)
 
 
 @pytest.mark.parametrize(

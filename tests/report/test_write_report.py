@@ -15,7 +15,7 @@ from PIL import Image
 
 from segkit.errors import DataError, InputError, LabelError, ShapeError
 from segkit.labels import Labels
-from segkit.metrics import Evaluation
+from segkit.metrics import Evaluation, Scores
 from segkit.report import ObjectRecall, write_report
 
 LABELS = Labels(["road", "car", "sky"])
@@ -176,6 +176,24 @@ def test_a_binary_task_has_a_background_row(make_job: Any, read_page: Any, tmp_p
     assert {"background", "lesion"} <= set(page.text)
 
 
+def test_scores_of_the_foreground_alone_have_one_row(make_job: Any, read_page: Any, tmp_path: Path) -> None:
+    job = make_job(Labels(["lesion"], task="binary"), 12)
+    scores = Scores(job.evaluation.scores().matrix, names=["lesion"], task="binary")
+    page = open_page(write_report(tmp_path / "r.html", **{**job.arguments, "scores": scores}), read_page)
+    bars = [float(a["width"]) for a in page.all("rect") if a.get("class") == "fill"]
+    assert bars == pytest.approx([100 * job.evaluation.scores().iou[1]], abs=0.01)
+    assert any("only lesion counts, not the background" in text for text in page.text)
+
+
+def test_another_protocol_is_named_and_explained(make_job: Any, read_page: Any, tmp_path: Path) -> None:
+    job = make_job(LABELS, 12)
+    for protocol, said in (("per-image", "then the mean over images"), ("micro", "all pixels and all classes")):
+        scores = Scores(np.stack(list(job.evaluation.matrices)), names=LABELS.names, protocol=protocol)
+        page = open_page(write_report(tmp_path / "r.html", **{**job.arguments, "scores": scores}), read_page)
+        assert any(f"\N{LEFT DOUBLE QUOTATION MARK}{protocol}\N{RIGHT DOUBLE QUOTATION MARK}" in t for t in page.text)
+        assert any(said in text for text in page.text)
+
+
 def test_many_classes_list_the_confusions_instead_of_the_matrix(make_job: Any, read_page: Any, tmp_path: Path) -> None:
     labels = Labels([f"class {value}" for value in range(300)])  # int32 masks, ignored is -1
     page = open_page(write_report(tmp_path / "r.html", **make_job(labels, 12).arguments), read_page)
@@ -188,7 +206,7 @@ def test_absent_classes_are_named_and_everything_ignored_is_no_crash(
 ) -> None:
     job = make_job(LABELS, 3, ignored=1.0)
     page = open_page(write_report(tmp_path / "r.html", **job.arguments), read_page)
-    assert any("3 of 3 classes occur neither" in text and "(road, car, sky)" in text for text in page.text)
+    assert any("3 of 3 classes do not occur" in text and "(road, car, sky)" in text for text in page.text)
     assert any("100.0 % of the pixels are ignored" in text for text in page.text)
 
 
@@ -234,10 +252,14 @@ def test_a_report_is_written_whole_or_not_at_all(make_job: Any, tmp_path: Path) 
 def test_bad_arguments_say_what_is_expected(make_job: Any, tmp_path: Path) -> None:
     job = make_job(LABELS, 3)
     path = tmp_path / "r.html"
-    with pytest.raises(InputError, match="`scores` must have the 2 values that `labels` names; it has 3"):
+    with pytest.raises(InputError, match="`evaluation` must have the 2 values that `labels` names; it has 3"):
         write_report(path, **{**job.arguments, "labels": Labels(["a", "b"])})
     with pytest.raises(InputError, match="`evaluation` must have the 3 values that `labels` names; it has 4"):
         write_report(path, **{**job.arguments, "evaluation": Evaluation(4)})
+    with pytest.raises(
+        InputError, match=r"`scores` must have the 3 values that `labels` names; its matrix is \(4, 4\)"
+    ):
+        write_report(path, **{**job.arguments, "scores": Scores(np.eye(4, dtype=int))})
     with pytest.raises(InputError, match="holds no image"):
         write_report(path, **{**job.arguments, "evaluation": Evaluation(3)})
     with pytest.raises(InputError, match="multilabel"):

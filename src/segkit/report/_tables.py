@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 
 from segkit._html import Html, fragment, swatch, tag
 from segkit.labels import Labels
-from segkit.metrics import Scores
+from segkit.metrics import Scores, list_protocols
 from segkit.report._format import UNDEFINED, count, percent, score
 from segkit.report._ranking import Ranking
 
 __all__ = ["class_table", "confusion_section", "data_table", "headline", "image_table", "legend", "protocol_note"]
 
-PROTOCOLS = {
-    "dataset": "the pixels of all images are counted together, then each class gets its ratio and mIoU is their mean"
-}
 MATRIX_CLASSES = 40
 MOST_CONFUSIONS = 12
 MOST_ROWS = 1000
@@ -60,24 +57,19 @@ def headline(scores: Scores, baseline: Scores | None = None) -> Html:
 
 def protocol_note(scores: Scores) -> Html:
     """Which mIoU this is, what was ignored and what was absent."""
-    words = PROTOCOLS.get(scores.protocol)
-    absent = [name for name, union in zip(scores.names, _union(scores.matrix), strict=True) if not union]
+    words = list_protocols().get(scores.protocol.partition(",")[0])
+    absent = [name for name, value in zip(scores.names, scores.iou, strict=True) if math.isnan(value)]
     if absent:
-        classes = (
-            f"{len(absent)} of {len(scores.names)} classes occur neither in truth nor in prediction and are left out"
-        )
+        classes = f"{len(absent)} of {len(scores.names)} classes do not occur and are left out"
         classes += f" ({', '.join(absent[:12])}{', …' if len(absent) > 12 else ''})"
+    elif len(scores.names) == 1:
+        classes = f"only {scores.names[0]} counts, not the background"
     else:
         classes = f"all {len(scores.names)} classes count"
     share = scores.ignored_share
     ignored = f"{percent(share)} of the pixels are ignored and in no score" if share else "no pixel is ignored"
     protocol = tag("strong", f"Protocol \N{LEFT DOUBLE QUOTATION MARK}{scores.protocol}\N{RIGHT DOUBLE QUOTATION MARK}")
     return tag("p", protocol, f": {words}" if words else "", f"; {classes}; {ignored}.", class_="protocol")
-
-
-def _union(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
-    union: NDArray[np.int64] = matrix.sum(axis=0) + matrix.sum(axis=1) - np.diagonal(matrix)
-    return union
 
 
 def legend(labels: Labels) -> Html:
@@ -100,21 +92,23 @@ def _mark(kind: str) -> Html:
 def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link, baseline: Scores | None = None) -> Html:
     """IoU as bars, the other scores, how common the class is, and where it fails worst."""
     head = ("Class", "IoU", "", "Dice", "Precision", "Recall", "Share of truth", "Worst images")
-    true_pixels = scores.matrix.sum(axis=1)
+    shares = scores.matrix.sum(axis=1) / max(1, scores.matrix.sum())
     rows = []
-    for value, name in enumerate(labels.value_names):
-        numbers = (scores.dice[value], scores.precision[value], scores.recall[value])
+    # A binary task's scores may be of the foreground alone, which is the last of its two values.
+    first = len(labels.value_names) - len(scores.iou)
+    for at, name in enumerate(labels.value_names[first:]):
+        value = first + at
+        numbers = (scores.dice[at], scores.precision[at], scores.recall[at])
         links = [link(index) for index in ranking.worst_of_class(value, 3)]
+        mark = None if baseline is None else baseline.iou[at]
         rows.append(
             tag(
                 "tr",
                 tag("th", swatch(labels.value_palette[value]), tag("bdi", name), scope="row"),
-                tag(
-                    "td", _bar(scores.iou[value], None if baseline is None else baseline.iou[value]), class_="bar-cell"
-                ),
-                tag("td", score(scores.iou[value]), class_="number main"),
+                tag("td", _bar(scores.iou[at], mark), class_="bar-cell"),
+                tag("td", score(scores.iou[at]), class_="number main"),
                 *(tag("td", score(number), class_="number") for number in numbers),
-                tag("td", percent(true_pixels[value] / max(1, true_pixels.sum())), class_="number"),
+                tag("td", percent(shares[value]), class_="number"),
                 tag("td", fragment(links, " ") if links else UNDEFINED, class_="links"),
             )
         )

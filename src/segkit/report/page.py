@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeAlias
 
+from segkit._checks import listed
 from segkit._files import check_writable, write_text
 from segkit._html import Html, fragment, page, tag
 from segkit.errors import DataError, InputError
@@ -84,13 +85,21 @@ def write_report(
 def _check_classes(scores: Scores, evaluation: Evaluation, labels: Labels, baseline: Scores | None) -> None:
     if labels.task == "multilabel":
         raise InputError("a report of a multilabel task is not supported: its pixels have no single class to draw")
-    expected = len(labels.value_names)
-    counted = [("scores", len(scores.matrix)), ("evaluation", evaluation.num_classes)]
-    if baseline is not None:
-        counted.append(("baseline", len(baseline.matrix)))
-    for name, found in counted:
-        if found != expected:
-            raise InputError(f"`{name}` must have the {expected} values that `labels` names; it has {found}")
+    values = len(labels.value_names)
+    if evaluation.num_classes != values:
+        raise InputError(f"`evaluation` must have {_named(labels)}; it has {evaluation.num_classes}")
+    for name, found in (("scores", scores), ("baseline", baseline)):
+        if found is not None and found.matrix.shape != (values, values):
+            raise InputError(f"`{name}` must have {_named(labels)}; its matrix is {found.matrix.shape}")
+    if baseline is not None and (baseline.names, baseline.protocol) != (scores.names, scores.protocol):
+        raise InputError(
+            f"`baseline` must be comparable with `scores`, of the same classes under the protocol {scores.protocol!r}; "
+            f"its protocol is {baseline.protocol!r}, its classes are {listed(baseline.names)}"
+        )
+
+
+def _named(labels: Labels) -> str:
+    return f"the {len(labels.value_names)} values that `labels` names"
 
 
 def _sections(
