@@ -23,8 +23,8 @@ ROAD, PAVEMENT = 1, 2
 ASPHALT, WHITE, KERB, SLABS, JOINT, YELLOW, GUTTER = range(7)
 _OWNERS = np.array([ROAD, ROAD, PAVEMENT, PAVEMENT, PAVEMENT, ROAD, ROAD], np.uint16)
 
-_STEPS, _HALF_WIDTH = 64, 32
-"""The street's profile across is a table of 64 steps a metre, 32 m to each side of the middle line."""
+_STEPS, _HALF_WIDTH = 32, 32
+"""The street's profile across is a table of 32 steps a metre, 32 m to each side of the middle line."""
 
 _HAZES = 16
 _FARTHEST = 300.0
@@ -66,7 +66,7 @@ class Ground:
         for lane in range(1, self.lanes):
             place = -self.half + 2 * self.half * lane / self.lanes
             dashed[np.abs(x - place) < 0.08] = WHITE
-        zebra = np.where((away < self.half - 0.4) & ((x + 64.0) * 64 % 64 < 30), WHITE, base)
+        zebra = np.where((away < self.half - 0.4) & (((x + 64.0) * 64).astype(np.int64) % 64 < 30), WHITE, base)
         states = [dashed, base, zebra]
         for opening in range(1, 4):
             side = ((opening & 1) * (x < 0) + (opening & 2) * (x > 0)) > 0

@@ -25,8 +25,8 @@ def add_kerb(plan: Plan, side: int) -> None:
     if draws.chance(0.2):
         for number in range(6):
             plan.add(5 + number * 2.0, stage.bollard, x, 5 + number * 2.0, metal)
-    elif draws.chance(0.55):
-        start = draws.uniform(3, 16)
+    elif draws.chance(0.65):
+        start = draws.uniform(3, 12)
         add_fence(plan, side * (plan.ground.half + 0.3), start, start + draws.uniform(8, 24))
 
 
@@ -43,8 +43,8 @@ def add_walkers(plan: Plan, side: int) -> None:
     """Put people on one pavement, alone or in groups."""
     draws, ground = plan.draws, plan.ground
     for _ in range(1 + draws.integer(4)):
-        middle = draws.uniform(4.5, 13) if draws.chance(0.7) else draws.uniform(11, 26)
-        for _ in range(draws.pick((1, 1, 2, 3))):
+        middle = draws.uniform(4.5, 11) if draws.chance(0.75) else draws.uniform(10, 24)
+        for _ in range(draws.pick((1, 2, 2, 3))):
             x = side * (ground.half + draws.uniform(0.4, max(ground.pavement - 0.3, 0.8)))
             z = middle + draws.uniform(-0.8, 0.8)
             plan.add(z, plan.stage.pedestrian, x, z)
@@ -74,7 +74,7 @@ def add_traffic(plan: Plan) -> None:
             z += draws.uniform(8, 22)
     for _ in range(1 + draws.integer(4)):
         z = draws.uniform(4.5, 11) if draws.chance(0.7) else draws.uniform(9, 22)
-        across = draws.chance(0.45)
+        across = draws.chance(0.55)
         x = draws.uniform(-1.1, 1.1) * half if across else draws.sign() * (half - draws.uniform(0.6, 1.6))
         plan.add(z, plan.stage.bicyclist, x, z, across)
 

@@ -48,7 +48,7 @@ def line_side(plan: Plan, side: int) -> None:
         elif kind < green + 0.07 and z > 4:
             end = z + draws.uniform(7, 10)
             _side_street(plan, side, z, end)
-        elif kind < green + 0.25:
+        elif kind < green + 0.3:
             _yard(plan, side, z, end)
         else:
             _house(plan, side, (z, end), plan.line + draws.pick((0.0, 0.0, 0.4, 0.8)))
@@ -90,9 +90,9 @@ def _park(plan: Plan, side: int, start: float, end: float) -> None:
     plan.add(behind, paint_hedge, stage, plan.corner(back, end), plan.corner(front, end), draws.uniform(1.0, 3.0))
     _trees(plan, side, start, end)
     border = draws.unit()
-    if border < 0.5:
+    if border < 0.65:
         add_fence(plan, side * plan.line, start, end)
-    elif border < 0.85:
+    elif border < 0.9:
         near, far = plan.corner(side * plan.line, start), plan.corner(side * plan.line, end)
         plan.add(end, paint_hedge, stage, near, far, draws.uniform(0.8, 2.0))
 

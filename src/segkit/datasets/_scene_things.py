@@ -91,7 +91,7 @@ class Stage:
         reach = (sprite.width * size[0] + 1.5 * shade) * metre
         if not self.canvas.shows(place[0] - reach, place[0] + reach):
             return
-        if shade:
+        if shade and z < 40:
             drift = 0.3 * shade * self.light.strength * -self.light.sun
             deep = min(shade, 1.0) * metre * view.eye / z
             self.canvas.shadow(place[0] + drift * metre, place[1] - 0.5 * deep, shade * metre, deep)
