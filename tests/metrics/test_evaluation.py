@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.errors import InputError, LabelError, ShapeError
-from segkit.metrics import Evaluation, confusion_matrix, scores
+from segkit.errors import ConfigError, InputError, LabelError, ShapeError
+from segkit.metrics import Evaluation, Scores, confusion_matrix, list_protocols, scores
+from segkit.metrics.counts import ClassCounts
 
 
 def batch(num_images=5, num_classes=4, seed=0):
@@ -125,3 +130,131 @@ def test_unnamed_images_are_numbered_and_empty_updates_count_nothing():
     assert evaluation.ids == ("0", "1")
     assert evaluation.scores().names == ("road", "car")
     assert "2 images" in repr(evaluation)
+
+
+def test_scores_by_protocol_equal_those_of_the_matrices():
+    pred, target = batch(6, seed=3)
+    target[0][target[0] == 2] = 255
+    evaluation = Evaluation(4)
+    evaluation.update(pred, target)
+    matrices = np.stack(list(evaluation.matrices))
+    for protocol in list_protocols():
+        for absent in (None, 1.0):
+            found = evaluation.scores(protocol=protocol, absent=absent).to_dict()
+            expected = Scores(matrices, protocol=protocol, absent=absent, num_ignored=int((target == 255).sum()))
+            assert found == expected.to_dict()
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_tasks(task):
+    rng = np.random.default_rng(0)
+    shape = (3, 6, 7) if task == "binary" else (3, 2, 6, 7)
+    num_classes = 1 if task == "binary" else 2
+    pred, target = rng.integers(0, 2, (2, *shape))
+    target[rng.random(shape) < 0.1] = 255
+    evaluation = Evaluation(num_classes, task=task)
+    evaluation.update(pred[:1], target[:1])
+    evaluation.update(list(pred[1:]), list(target[1:]))
+    for protocol in list_protocols():
+        whole = scores(pred, target, num_classes=num_classes, task=task, protocol=protocol)
+        assert evaluation.scores(protocol=protocol).to_dict() == whole.to_dict()
+    assert len(evaluation) == 3
+    again = Evaluation.from_state_dict(evaluation.state_dict())
+    assert again.scores().to_dict() == evaluation.scores().to_dict()
+    with pytest.raises(InputError, match="binary task has one class"):
+        Evaluation(2, task="binary")
+
+
+@pytest.mark.parametrize("form", ["function", "mapping", "sequence"])
+def test_groups(form):
+    pred, target = batch(5)
+    ids = ["day-0", "night-1", "day-2", "night-3", "day-4"]
+    evaluation = Evaluation(4)
+    evaluation.update(pred, target, ids)
+    light = [name.split("-")[0] for name in ids]
+    group_by = {
+        "function": lambda name: name.split("-")[0],
+        "mapping": dict(zip(ids, light, strict=True)),
+        "sequence": light,
+    }[form]
+    for protocol in ("dataset", "per-image"):
+        found = evaluation.scores(group_by=group_by, protocol=protocol)
+        assert list(found) == ["day", "night"]
+        for name, places in {"day": [0, 2, 4], "night": [1, 3]}.items():
+            expected = scores(pred[places], target[places], num_classes=4, protocol=protocol)
+            assert found[name].to_dict() == expected.to_dict()
+
+
+def test_scores_of_images():
+    pred, target = batch(4)
+    evaluation = Evaluation(4)
+    evaluation.update(pred, target)
+    for score in ("miou", "pixel_accuracy", "kappa", "iou:class 2"):
+        each = [scores(p, t, num_classes=4).mean(score) for p, t in zip(pred, target, strict=True)]
+        np.testing.assert_allclose(evaluation.image_scores(score), each)
+
+
+def test_a_state_comes_back_the_same():
+    pred, target = batch(4)
+    evaluation = Evaluation(4, names=list("abcd"))
+    evaluation.update(pred[:3], target[:3], ["x", "y", "z"])
+    evaluation.update(pred[3], target[3])
+    evaluation.add([[[2**40, 0, 0, 0]] + [[0] * 4] * 3])
+    state = evaluation.state_dict()
+    again = Evaluation.from_state_dict(state)
+    assert again.scores().to_dict() == evaluation.scores().to_dict()
+    assert again.ids == evaluation.ids
+    np.testing.assert_array_equal(list(again.matrices), list(evaluation.matrices))
+    with pytest.raises(InputError, match="counted twice: x"):
+        again.update(pred[0], target[0], ["x"])
+    again.update(pred[0], target[0], ["w"])
+    assert len(evaluation) == 5
+    assert Evaluation.from_state_dict(Evaluation(2).state_dict()).scores().num_absent == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ids", ["x"]),
+        ("cells", np.array([99], np.uint16)),
+        ("ends", np.array([3, 1], np.uint64)),
+        ("counts", np.array([-1])),
+        ("ends", None),
+    ],
+)
+def test_a_damaged_state_is_refused(key, value):
+    evaluation = Evaluation(2)
+    evaluation.add([[[1, 2], [3, 4]]] * 2)
+    state = evaluation.state_dict()
+    if value is None:
+        del state[key]
+    else:
+        state[key] = value
+    with pytest.raises(ConfigError, match="saved"):
+        Evaluation.from_state_dict(state)
+
+
+def test_tables_of_images():
+    evaluation = Evaluation(2, names=["road", "a, b"])
+    evaluation.add([[[3, 1], [0, 4]], [[2, 0], [0, 0]]], ["x,1.png", "y.png"])
+    rows = list(csv.reader(io.StringIO(evaluation.to_csv())))
+    assert rows[0] == ["id", "miou", "pixel_accuracy", "iou road", "iou a, b"]
+    assert rows[1][:2] == ["x,1.png", str(evaluation.image_scores()[0])]
+    assert rows[2][4] == ""
+    values = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert values["images"]["y.png"] == {"miou": 1.0, "pixel_accuracy": 1.0}
+    assert values["scores"]["protocol"] == "dataset"
+    assert "2 images: miou" in evaluation.to_markdown()
+    assert "| road |" in evaluation.to_markdown()
+    assert "2 images" in evaluation._repr_html_()
+
+
+def test_many_images_are_unpacked_piece_by_piece(monkeypatch):
+    monkeypatch.setattr("segkit.metrics._store.IMAGES", 3)
+    tables = np.random.default_rng(0).integers(0, 3, (10, 4, 4))
+    tables[4] = 0
+    evaluation = Evaluation(4)
+    evaluation.add(tables)
+    found, expected = evaluation.class_counts, ClassCounts.of(tables)
+    for part in ("hits", "target", "pred", "valid"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))

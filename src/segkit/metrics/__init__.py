@@ -24,11 +24,15 @@ if TYPE_CHECKING:
         scores,
         specificity,
     )
+    from segkit.metrics.intervals import Comparison, Interval, compare
     from segkit.metrics.protocols import list_protocols
 
 __all__ = [
+    "Comparison",
     "Evaluation",
+    "Interval",
     "Scores",
+    "compare",
     "confusion_matrix",
     "confusion_matrix_from_logits",
     "dice",
@@ -44,8 +48,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "intervals",
     "Evaluation": "evaluation",
+    "Interval": "intervals",
     "Scores": "_scores",
+    "compare": "intervals",
     "confusion_matrix": "counting",
     "confusion_matrix_from_logits": "from_logits",
     "dice": "functions",
@@ -75,6 +82,8 @@ def __getattr__(name: str) -> Any:
             import segkit.metrics.from_logits
         case "functions":
             import segkit.metrics.functions
+        case "intervals":
+            import segkit.metrics.intervals
         case "protocols":
             import segkit.metrics.protocols  # noqa: F401 (for sys.modules)
         case _:

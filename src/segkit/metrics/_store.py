@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.errors import ConfigError
+from segkit.metrics.counts import ClassCounts
+
+if TYPE_CHECKING:
+    from segkit.labels import Task
+
 __all__ = ["MatrixStore"]
+
+IMAGES = 1 << 12
+"""Images whose counts are unpacked at a time."""
 
 
 class _Growing:
@@ -69,6 +78,61 @@ class MatrixStore:
         self._ends.extend(start + np.cumsum(np.bincount(rows, minlength=len(flat))).astype(np.uint64))
         self._cells.extend(cells)
         self._counts.extend(flat[rows, cells])
+
+    def class_counts(self, task: Task) -> ClassCounts:
+        """The ``(N, K)`` counts of every image, made from its cells some thousand images at a time."""
+        parts = [self._class_counts(start, task) for start in range(0, len(self), IMAGES)]
+        if not parts:
+            return ClassCounts.of(np.zeros((0, *self.shape), np.int64), task)
+        return ClassCounts(
+            np.concatenate([part.hits for part in parts]),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.pred for part in parts]),
+            np.concatenate([part.valid for part in parts]),
+            exclusive=parts[0].exclusive,
+        )
+
+    def _class_counts(self, start: int, task: Task) -> ClassCounts:
+        stop = min(start + IMAGES, len(self))
+        if task != "multiclass":
+            return ClassCounts.of(np.stack([self[index] for index in range(start, stop)]), task)
+        edges = np.append([0], self._ends.values).astype(np.int64)[start : stop + 1]
+        piece = slice(int(edges[0]), int(edges[-1]))
+        images = np.repeat(np.arange(stop - start), np.diff(edges))
+        K = self.shape[0]
+        rows, columns = np.divmod(self._cells.values[piece].astype(np.int64), K)
+        counts = self._counts.values[piece]
+
+        def added(codes: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[np.int64]:
+            sums = np.bincount(codes, weights=weights, minlength=(stop - start) * K)  # exact below 2^53
+            return sums.astype(np.int64).reshape(stop - start, K)
+
+        target, pred = added(images * K + rows, counts), added(images * K + columns, counts)
+        hits = added(images * K + rows, counts * (rows == columns))
+        return ClassCounts(hits, target, pred, np.broadcast_to(target.sum(1, keepdims=True), target.shape))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `from_arrays` turns into the same store."""
+        parts = {"cells": self._cells, "counts": self._counts, "ends": self._ends}
+        return {name: part.values.copy() for name, part in parts.items()}
+
+    @classmethod
+    def from_arrays(cls, shape: tuple[int, ...], arrays: Mapping[str, NDArray[Any]]) -> MatrixStore:
+        """The store of which `arrays` wrote the parts; parts that do not fit together raise `ConfigError`."""
+        cells, counts, ends = (np.asarray(arrays[name]) for name in ("cells", "counts", "ends"))
+        store = cls(shape)
+        whole = all(part.ndim == 1 and part.dtype.kind == "u" for part in (cells, counts, ends))
+        if not (
+            whole
+            and len(cells) == len(counts) == (ends[-1] if len(ends) else 0)
+            and (np.diff(ends.astype(np.int64), prepend=0) >= 0).all()
+            and (cells < store._num_cells).all()
+        ):
+            raise ConfigError("the saved counts are damaged: their parts do not fit together")
+        store._cells.extend(cells)
+        store._counts.extend(counts)
+        store._ends.extend(ends)
+        return store
 
     @property
     def nbytes(self) -> int:

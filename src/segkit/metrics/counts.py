@@ -83,6 +83,12 @@ class ClassCounts:
             self.hits.sum(0), self.target.sum(0), self.pred.sum(0), self.valid.sum(0), exclusive=self.exclusive
         )
 
+    def take(self, places: NDArray[np.intp]) -> ClassCounts:
+        """Some of the images."""
+        parts = (part[places] for part in (self.hits, self.target, self.pred, self.valid))
+        hits, target, pred, valid = parts
+        return ClassCounts(hits, target, pred, valid, exclusive=self.exclusive)
+
     def pooled(self) -> ClassCounts:
         """All classes as one, ``(..., 1)``."""
         hits, target, pred, valid = (
