@@ -79,7 +79,7 @@ class TestNumber:
     def test_numbers_of_other_types_become_float(self, value):
         assert type(check_number("lr", value)) is float
 
-    @pytest.mark.parametrize("value", ["0.1", None, True, [1], 1j])
+    @pytest.mark.parametrize("value", ["0.1", None, True, np.True_, [1], 1j])
     def test_no_number(self, value):
         with pytest.raises(InputError, match="`lr` must be a number; got"):
             check_number("lr", value)

@@ -8,6 +8,8 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from segkit.errors import InputError, UnknownNameError
 
 __all__ = ["check_choice", "check_int", "check_number", "check_unknown_options", "did_you_mean", "listed", "suggests"]
@@ -39,7 +41,7 @@ def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
 def check_int(argument: str, value: Any, *, minimum: int | None = None, maximum: int | None = None) -> int:
     """Return ``value`` as an int within the bounds; anything but a whole number raises `InputError`."""
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
     except TypeError:
@@ -54,7 +56,7 @@ def check_number(
 ) -> float:
     """Return ``value`` as a finite float within the bounds (``above`` is exclusive)."""
     try:
-        if isinstance(value, bool | str):
+        if isinstance(value, bool | np.bool_ | str):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
