@@ -31,7 +31,8 @@ def _stretch(cells: NDArray[np.int64]) -> NDArray[np.int64]:
     low, share = place // TILE, place % TILE
     high = (low + 1) % count
     rows = cells[low] * (TILE - share)[:, None] + cells[high] * share[:, None]
-    return (rows[:, low] * (TILE - share) + rows[:, high] * share) // (TILE * TILE)
+    total = rows[:, low] * (TILE - share) + rows[:, high] * share
+    return np.asarray(total // (TILE * TILE), np.int64)
 
 
 @lru_cache(maxsize=16)
@@ -182,7 +183,8 @@ def hedge() -> Codes:
     """Leaves: part 1 and, in the light, part 2."""
     leaves = fractal(6, 16, 5).astype(np.int64)
     tall = np.arange(TILE)[:, None] * 4 // TILE
-    return ((1 + (leaves > 150)) * 16 + (_shade(leaves, 6) + 1 - tall).clip(0, 15)).astype(np.uint8)
+    codes = (1 + (leaves > 150)) * 16 + (_shade(leaves, 6) + 1 - tall).clip(0, 15)
+    return np.asarray(codes, np.uint8)
 
 
 @lru_cache(maxsize=1)

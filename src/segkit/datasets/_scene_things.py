@@ -118,11 +118,11 @@ class Stage:
     def bicyclist(self, x: float, z: float, across: bool) -> None:
         """A person on a bicycle, riding along the street, or ``across`` it."""
         draws = self.draws
-        colors = (
+        colors: list[Color] = [
             draws.pick(_SKINS), draws.pick((*_HAIRS, *_CLOTHES)), self.varied(draws.pick(_CLOTHES)),
             draws.pick(_TROUSERS), (40, 36, 34), draws.pick(_CLOTHES), (30, 30, 32), draws.pick(_PAINTS),
-        )  # fmt: skip
-        colors = (*colors, *[(0.0, 0.0, 0.0)] * 6, (120.0, 122.0, 125.0))
+        ]  # fmt: skip
+        colors += [(0.0, 0.0, 0.0)] * 6 + [(120.0, 122.0, 125.0)]  # part 15: what one sees through the spokes
         half = len(bicyclists()) // 2
         sprite = bicyclists()[2 * draws.integer(half) + (0 if across else 1)]
         mirror = draws.chance(0.5)
