@@ -78,9 +78,7 @@ def test_it_runs_what_has_not_passed_and_prints_a_table(project):
     assert [row.split("|")[2].strip() for row in rows] == ["passed", "passed", "skipped"]
     assert ran == []
 
-    (project / "tests/test_it.py").write_text(
-        TESTS + "\n# changed\n"
-    )  # of this source nothing has passed
+    (project / "tests/test_it.py").write_text(TESTS + "\n# changed\n")  # of this source nothing has passed
     code, rows, ran = call(project, "--table")
     assert [row.split("|")[2].strip() for row in rows] == ["not run"] * 3
     status = subprocess.run(["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True)

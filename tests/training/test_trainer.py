@@ -144,9 +144,7 @@ class Uncached:
         return image.numpy(), mask.numpy()
 
 
-def test_the_best_weights_are_kept_and_saved(
-    squares: Any, small_unet: Callable[[], UNet], tmp_path: Path
-) -> None:
+def test_the_best_weights_are_kept_and_saved(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
     trainer = Trainer(small_unet(), **QUICK, out=tmp_path / "a run")
     history = trainer.fit(squares(8), squares(3, seed=2))
     assert history.best is not None
@@ -267,11 +265,6 @@ def test_wrong_data(squares: Any, small_unet: Callable[[], UNet]) -> None:
             image, mask = super().__getitem__(index)
             return (image[:, :20], mask[:20]) if index == 2 else (image, mask)
 
-    class Wrong(squares):  # type: ignore[misc]
-        def __getitem__(self, index: int) -> Any:
-            image, mask = super().__getitem__(index)
-            return image, mask * 255
-
     class Smaller(squares):  # type: ignore[misc]
         def __getitem__(self, index: int) -> Any:
             image, mask = super().__getitem__(index)
@@ -290,10 +283,25 @@ def test_wrong_data(squares: Any, small_unet: Callable[[], UNet]) -> None:
         trainer.fit(Taller(4))
     with pytest.raises(ShapeError, match=r"the mask of item \d \(square-\d\) must be \(32, 48\).*got \(31, 48\)"):
         trainer.fit(Smaller(4))
-    labels = Wrong(4).labels
-    assert labels.ignore_index == 255  # so that 255 would be taken for void: all of it ignored, not an error
     with pytest.raises(TypeError, match="no item"):
         trainer.fit(squares(4, on_read=lambda index: (_ for _ in ()).throw(TypeError("no item"))))
+
+
+def test_classes_in_another_order_are_refused(squares: Any, small_unet: Callable[[], UNet]) -> None:
+    """The same names under other ids would give scores that are wrong without a word."""
+    swapped = squares(4)
+    swapped.labels = Labels(["square", "ground"])
+    trainer = Trainer(small_unet(), **{**QUICK, "epochs": 1})
+    with pytest.raises(InputError, match=r"validation data .* 'square' is 1 in the model and 0 in the data"):
+        trainer.fit(squares(4), swapped)
+    trainer.fit(squares(4))
+    with pytest.raises(InputError, match="evaluation data numbers the classes in another way"):
+        trainer.evaluate(swapped)
+    swapped.labels = Labels(["floor", "box"])  # other words for the same classes may be meant
+    assert trainer.evaluate(swapped).labels.names == ("floor", "box")
+    nameless = Uncached(squares(4))
+    del nameless.labels
+    assert trainer.evaluate(nameless).labels.names == ("ground", "square")
 
 
 def test_errors_of_a_reader_name_the_item(squares: Any, small_unet: Callable[[], UNet]) -> None:
@@ -319,6 +327,7 @@ def test_errors_of_a_reader_name_the_item(squares: Any, small_unet: Callable[[],
         ({"epochs": None}, "a run needs an end"),
         ({"epochs": 0}, "`epochs` must be at least 1"),
         ({"minutes": 0}, "`minutes` must be greater than 0"),
+        ({"class_weights": (1.0, 2.0, 3.0)}, "one weight a class (2); got 3"),
         ({"size": (32, 32)}, "give `augment` too"),
         ({"size": 32, "augment": "light"}, "`size` must be (height, width); got 32"),
         ({"device": "cuda:77"}, "cuda:77"),

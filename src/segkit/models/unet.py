@@ -80,7 +80,7 @@ class UNet(Segmenter):
         mean = list(mean) if mean is not None else list(_IMAGENET_MEAN) if photographs else [0.5] * in_channels
         std = list(std) if std is not None else list(_IMAGENET_STD) if photographs else [0.25] * in_channels
         if len(mean) != in_channels:
-            raise InputError(f"`mean` and `std` must have one value for each of {in_channels} channels; got {len(mean)}")
+            raise InputError(f"`mean` and `std` must have one value a channel ({in_channels}); got {len(mean)}")
         body = create_encoder(encoder, in_channels, weights=encoder_weights, norm=norm)
         if decoder_channels is None:
             decoder_channels = _DECODER_CHANNELS[1 - len(body.out_channels) :]
