@@ -219,7 +219,7 @@ def test_losses_that_are_not_finite_stop_before_the_weights_change(
 
     trainer = Trainer(small_unet(), **QUICK)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    with pytest.raises(TrainingError, match="the loss is nan at step 0.*square-"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 0.*square-"):
         trainer.fit(Hole(4))
     for name, parameter in trainer.model.named_parameters():
         assert torch.equal(parameter, before[name])
