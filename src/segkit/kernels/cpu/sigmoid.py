@@ -27,7 +27,7 @@ class _Slice(NamedTuple):
 
 
 def _slices(logits: Tensor, target: Tensor, ignore_index: int) -> Iterator[_Slice]:
-    for image, rows, part in row_slices(logits):
+    for image, rows, part, _ in row_slices(logits):
         labels = target[image, :, rows].reshape(part.shape)
         valid = valid_pixels(labels, ignore_index)
         ones = (labels == 1) & valid

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segkit.kernels.cpu._slices import label_error, row_slices, valid_pixels, wide_dtype
+from segkit.kernels.cpu._slices import row_slices, valid_pixels, wide_dtype
 
 __all__ = ["softmax_gradient", "softmax_sums"]
 
@@ -26,22 +26,20 @@ class _Slice(NamedTuple):
     image: int
     rows: slice
     logits: Tensor  # (K, n) float32 or float64
-    labels: Tensor  # (n,) int64, 0 where ignored
-    valid: Tensor  # (n,) bool
-    whole: bool  # whether all are valid
+    room: Tensor  # (K, n) for the probabilities
+    labels: Tensor  # (1, n) int64, 0 where ignored
+    valid: Tensor | None  # (n,) 1.0 or 0.0; None where every pixel counts
 
 
 def _slices(logits: Tensor, target: Tensor, ignore_index: int) -> Iterator[_Slice]:
-    classes = logits.shape[1]
-    for image, rows, part in row_slices(logits):
-        given = target[image, rows].reshape(-1)
-        valid = valid_pixels(given, ignore_index)
-        whole = bool(valid.all())
-        labels = given.to(torch.int64)
-        labels = labels if whole else torch.where(valid, labels, 0)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise label_error(target, classes, ignore_index)
-        yield _Slice(image, rows, part, labels, valid, whole)
+    for image, rows, part, room in row_slices(logits):
+        labels = target[image, rows].reshape(1, -1)
+        valid = valid_pixels(labels, ignore_index)
+        labels = labels.to(torch.int64)
+        if valid.all():
+            yield _Slice(image, rows, part, room, labels, None)
+        else:
+            yield _Slice(image, rows, part, room, labels * valid, valid[0].to(part.dtype))
 
 
 def softmax_sums(
@@ -54,70 +52,74 @@ def softmax_sums(
     regions: bool,
 ) -> Sums:
     """The `Terms` of `reference.softmax_terms`."""
-    classes = logits.shape[1]
-    weights = None if class_weights is None else class_weights.to(wide_dtype(logits))
+    classes, dtype = logits.shape[1], wide_dtype(logits)
+    weights = None if class_weights is None else class_weights.to(dtype)
     scalars = torch.zeros(2, dtype=torch.float64)
     vectors = torch.zeros((3, classes), dtype=torch.float64)
     for part in _slices(logits, target, ignore_index):
-        probs = _probs(part) if regions else None
+        logs = None
+        if regions:
+            probs = _probs(part)
+            chosen = probs.gather(0, part.labels)
+            vectors += _regions(part, probs, chosen)
+            # Where a probability underflows its logarithm is not known; the planes of logarithms know it.
+            if cross_entropy and not label_smoothing and chosen.min() > 1e-30:
+                logs = chosen.log_()
         if cross_entropy:
-            scalars += torch.stack(_cross_entropy(part, probs, weights, label_smoothing))
-        if probs is not None:
-            vectors += _regions(part, probs)
-    total, weight = scalars.to(wide_dtype(logits)).unbind()
-    intersection, predicted, present = vectors.to(wide_dtype(logits)).unbind()
+            scalars += _cross_entropy(part, logs, weights, label_smoothing)
+    total, weight = scalars.to(dtype).unbind()
+    intersection, predicted, present = vectors.to(dtype).unbind()
     return total.clone(), weight.clone(), intersection.clone(), predicted.clone(), present.clone()
 
 
 def _probs(part: _Slice) -> Tensor:
     """(K, n) probabilities; those of ignored pixels are finite, whatever stands there."""
-    probs = torch.softmax(part.logits, 0)
+    probs = torch.softmax(part.logits, 0, out=part.room)
     # A pixel with NaN or infinity has NaN in every plane.
-    if not part.whole and not probs[0].sum().isfinite():
-        probs = torch.softmax(part.logits.masked_fill(~part.valid, 0.0), 0)
+    if part.valid is not None and not probs[0].sum().isfinite():
+        probs = torch.softmax(part.logits.masked_fill_(part.valid == 0, 0.0), 0, out=part.room)
     return probs
 
 
-def _cross_entropy(
-    part: _Slice, probs: Tensor | None, weights: Tensor | None, label_smoothing: float
-) -> tuple[Tensor, Tensor]:
-    """The sum of the slice's losses, and of its weights."""
-    log_probs, chosen = None, None
-    if probs is not None and not label_smoothing:
-        chosen = probs.gather(0, part.labels[None])[0]
-        # Where a probability underflows its logarithm is not known; the planes of logarithms know it.
-        smallest = torch.where(part.valid, chosen, 1.0).min()
-        chosen = chosen.log_() if smallest > 1e-30 else None
-    if chosen is None:
-        log_probs = torch.log_softmax(part.logits, 0)
-        chosen = log_probs.gather(0, part.labels[None])[0]
-    losses = -chosen
-    pixel = part.valid.to(losses.dtype) if weights is None else weights[part.labels]
-    if weights is not None:
-        losses *= pixel
-    if label_smoothing:
-        assert log_probs is not None
-        even = log_probs.mean(0) if weights is None else (log_probs * weights[:, None]).mean(0)
-        losses = losses.mul_(1 - label_smoothing).sub_(even, alpha=label_smoothing)
-    if part.whole:
-        return losses.sum(dtype=torch.float64), pixel.sum(dtype=torch.float64)
-    zero = losses.new_zeros(())
-    return (
-        torch.where(part.valid, losses, zero).sum(dtype=torch.float64),
-        torch.where(part.valid, pixel, zero).sum(dtype=torch.float64),
-    )
+def _log_probs(part: _Slice) -> Tensor:
+    """(K, n) logarithms of the probabilities; those of ignored pixels are not NaN, whatever stands there."""
+    logs = torch.log_softmax(part.logits, 0, out=part.room)
+    if part.valid is not None and not logs[0].sum().isfinite():
+        logs = torch.log_softmax(part.logits.masked_fill_(part.valid == 0, 0.0), 0, out=part.room)
+    return logs
 
 
-def _regions(part: _Slice, probs: Tensor) -> Tensor:
+def _regions(part: _Slice, probs: Tensor, chosen: Tensor) -> Tensor:
     """(3, K): what the slice adds to intersection, predicted and present. Changes ``probs``."""
-    classes = len(probs)
-    if not part.whole:
-        probs *= part.valid.to(probs.dtype)
-    chosen = probs.gather(0, part.labels[None])[0]
-    intersection = torch.zeros(classes, dtype=probs.dtype).index_add_(0, part.labels, chosen)
-    counted = part.labels if part.whole else torch.where(part.valid, part.labels, classes)
-    present = torch.bincount(counted, minlength=classes + 1)[:classes]
-    return torch.stack([intersection.double(), probs.sum(1).double(), present.double()])
+    classes, labels = len(probs), part.labels[0]
+    if part.valid is not None:
+        probs.mul_(part.valid)
+        chosen = chosen * part.valid
+    inside = probs.new_zeros(classes).index_add_(0, labels, chosen[0])
+    present = torch.bincount(labels, minlength=classes).to(torch.float64)
+    if part.valid is not None:
+        present[0] -= len(part.valid) - part.valid.sum(dtype=torch.float64)  # ignored pixels are labelled 0
+    return torch.stack([inside.double(), probs.sum(1).double(), present])
+
+
+def _cross_entropy(part: _Slice, logs: Tensor | None, weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """(2,): the sum of the slice's losses, and of its weights. ``logs`` are (1, n), of the targets' probabilities."""
+    planes = None
+    if logs is None:
+        planes = _log_probs(part)
+        logs = planes.gather(0, part.labels)
+    pixels = part.valid
+    if weights is not None:
+        pixels = weights.index_select(0, part.labels[0])
+        pixels = pixels if part.valid is None else pixels.mul_(part.valid)
+    total = (logs if pixels is None else logs * pixels).sum(dtype=torch.float64)
+    if label_smoothing:
+        assert planes is not None
+        even = (planes if weights is None else planes * weights[:, None]).mean(0)
+        even_total = (even if part.valid is None else even * part.valid).sum(dtype=torch.float64)
+        total = (1 - label_smoothing) * total + label_smoothing * even_total
+    weight = total.new_tensor(logs.numel()) if pixels is None else pixels.sum(dtype=torch.float64)
+    return torch.stack([-total, weight])
 
 
 def softmax_gradient(
@@ -139,23 +141,31 @@ def softmax_gradient(
             - e * s * w[k] / K + [k = y] * (i[y] * prob[y] - e * (1 - s) * w[y])
     """
     classes, dtype = logits.shape[1], wide_dtype(logits)
-    slope, (inside, size) = slopes[0].to(dtype), (vector.to(dtype) for vector in slopes[1:])
+    slope, inside, size = (item.to(dtype) for item in slopes)
     weights = torch.ones(classes, dtype=dtype) if class_weights is None else class_weights.to(dtype)
-    sharp, even = slope * (1 - label_smoothing) * weights, slope * label_smoothing * weights / classes
+    sharp = slope * (1 - label_smoothing) * weights * cross_entropy  # (K,), by target
+    even = slope * label_smoothing * weights / classes * cross_entropy  # (K,), by class
     gradient = torch.empty_like(logits)
     for part in _slices(logits, target, ignore_index):
         probs = _probs(part)
-        factor = sharp[part.labels] + even.sum() if cross_entropy else probs.new_zeros(len(part.labels))
-        lift = -sharp[part.labels] if cross_entropy else torch.zeros_like(factor)
+        # What multiplies the probabilities, and what the target's class has in addition: a number, or (n,).
+        pull = sharp[0] if class_weights is None else sharp.index_select(0, part.labels[0])
+        factor, lift = pull + even.sum(), -pull
         if regions:
-            own = inside[part.labels] * probs.gather(0, part.labels[None])[0]
-            factor -= torch.mv(probs.t(), size) + own
-            lift += own
-        probs *= factor + size[:, None] if regions else factor
+            own = inside.index_select(0, part.labels[0]).mul_(probs.gather(0, part.labels)[0])
+            factor = factor - torch.mv(probs.t(), size).add_(own)
+            lift = own + lift
+            probs.mul_(factor + size[:, None])
+        elif part.valid is None or label_smoothing:
+            probs.mul_(factor)
+        else:
+            probs.mul_(factor * part.valid)
         if cross_entropy and label_smoothing:
-            probs -= even[:, None]
-        probs.scatter_add_(0, part.labels[None], lift[None])
-        if not part.whole:
-            probs *= part.valid.to(dtype)
+            probs.sub_(even[:, None])
+        if part.valid is not None:
+            lift = lift * part.valid
+            if regions or label_smoothing:
+                probs.mul_(part.valid)
+        probs.scatter_add_(0, part.labels, lift.expand_as(part.labels))
         gradient[part.image, :, part.rows] = probs.view(classes, -1, logits.shape[3])
     return gradient
