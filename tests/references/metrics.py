@@ -113,3 +113,50 @@ def slow_protocol_iou(matrices: list[list[list[int]]], protocol: str, absent: fl
     if protocol.startswith("per-image-per-class"):
         return slow_mean(slow_mean(row[k] for row in table) for k in range(K))
     return slow_mean(slow_mean(row) for row in table)
+
+
+def slow_boundary(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+    """The pixels of a mask from which some pixel within ``distance`` along both axes is outside it."""
+    height, width = mask.shape
+    found = np.zeros_like(mask)
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        window = [(y + dy, x + dx) for dy in range(-distance, distance + 1) for dx in range(-distance, distance + 1)]
+        found[y, x] = any(not (0 <= v < height and 0 <= u < width and mask[v, u]) for v, u in window)
+    return found
+
+
+def slow_band(target: NDArray[Any], ignore_index: int, distance: int) -> NDArray[np.bool_]:
+    """The valid pixels that have a valid pixel of another class within ``distance`` along both axes."""
+    height, width = target.shape
+    found = np.zeros(target.shape, np.bool_)
+    for y, x in np.ndindex(height, width):
+        window = target[max(0, y - distance) : y + distance + 1, max(0, x - distance) : x + distance + 1]
+        found[y, x] = target[y, x] != ignore_index and bool(((window != ignore_index) & (window != target[y, x])).any())
+    return found
+
+
+def slow_surface_distances(
+    pred: NDArray[np.bool_], target: NDArray[np.bool_], spacing: tuple[float, ...]
+) -> tuple[list[float], list[float]]:
+    """Each surface pixel's distance to the other surface, by comparing every pair."""
+
+    def surface(mask: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+        padded = np.pad(mask, 1)
+        found = []
+        for place in zip(*np.nonzero(mask), strict=True):
+            for axis in range(mask.ndim):
+                for step in (-1, 1):
+                    other = [value + 1 for value in place]
+                    other[axis] += step
+                    if not padded[tuple(other)]:
+                        found.append(tuple(int(value) for value in place))
+        return list(dict.fromkeys(found))
+
+    def distance(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+        return math.sqrt(sum(((x - y) * step) ** 2 for x, y, step in zip(a, b, spacing, strict=True)))
+
+    one, two = surface(pred), surface(target)
+    return (
+        [min((distance(a, b) for b in two), default=math.inf) for a in one],
+        [min((distance(a, b) for a in one), default=math.inf) for b in two],
+    )

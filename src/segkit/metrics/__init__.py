@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segkit.metrics._scores import Scores
+    from segkit.metrics.boundary import boundary_iou, trimap_iou
     from segkit.metrics.counting import confusion_matrix
     from segkit.metrics.evaluation import Evaluation
     from segkit.metrics.from_logits import confusion_matrix_from_logits
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     )
     from segkit.metrics.intervals import Comparison, Interval, compare
     from segkit.metrics.protocols import list_protocols
+    from segkit.metrics.surface import SurfaceScores, surface_scores
 
 __all__ = [
     "Comparison",
     "Evaluation",
     "Interval",
     "Scores",
+    "SurfaceScores",
+    "boundary_iou",
     "compare",
     "confusion_matrix",
     "confusion_matrix_from_logits",
@@ -45,6 +49,8 @@ __all__ = [
     "recall",
     "scores",
     "specificity",
+    "surface_scores",
+    "trimap_iou",
 ]
 
 _HOMES = {
@@ -52,6 +58,8 @@ _HOMES = {
     "Evaluation": "evaluation",
     "Interval": "intervals",
     "Scores": "_scores",
+    "SurfaceScores": "surface",
+    "boundary_iou": "boundary",
     "compare": "intervals",
     "confusion_matrix": "counting",
     "confusion_matrix_from_logits": "from_logits",
@@ -65,6 +73,8 @@ _HOMES = {
     "recall": "functions",
     "scores": "functions",
     "specificity": "functions",
+    "surface_scores": "surface",
+    "trimap_iou": "boundary",
 }
 
 
@@ -74,6 +84,8 @@ def __getattr__(name: str) -> Any:
     match home:
         case "_scores":
             import segkit.metrics._scores
+        case "boundary":
+            import segkit.metrics.boundary
         case "counting":
             import segkit.metrics.counting
         case "evaluation":
@@ -85,7 +97,9 @@ def __getattr__(name: str) -> Any:
         case "intervals":
             import segkit.metrics.intervals
         case "protocols":
-            import segkit.metrics.protocols  # noqa: F401 (for sys.modules)
+            import segkit.metrics.protocols
+        case "surface":
+            import segkit.metrics.surface  # noqa: F401 (for sys.modules)
         case _:
             raise AttributeError(f"module 'segkit.metrics' has no attribute {name!r}")
     value = getattr(sys.modules[f"segkit.metrics.{home}"], name)

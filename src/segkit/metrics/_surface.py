@@ -1,0 +1,123 @@
+"""Surface pixels of every class at once, and the exact distance of each to the other side's surface of its class.
+
+Most surface pixels of a fair prediction lie within a few pixels of the truth's, so the nearest offsets are tried first,
+for all classes in one array; only what they leave goes to a search tree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit._extras import needed
+
+__all__ = ["Surfaces", "find_surfaces"]
+
+Distances = NDArray[np.float64]
+
+REACH = {1: 4, 2: 2, 3: 2}
+"""Steps of the finest spacing that are tried offset by offset, by the number of axes (12 offsets in 2-D, 32 in 3-D)."""
+
+FEW = 1 << 11
+"""Pairs of points that are compared one by one rather than through a tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """The surface pixels of one label map.
+
+    Args:
+        labels: the map padded with ``void``; the class on surface pixels, ``void`` elsewhere.
+        void: the value that is no class.
+        places: flat places of the surface pixels in ``labels``, sorted by class.
+        starts: where each class begins among them, ``(K + 1,)``.
+    """
+
+    labels: NDArray[Any]
+    void: int
+    places: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    def distances_to(self, other: Surfaces, spacing: NDArray[np.float64]) -> Distances:
+        """The distance of each surface pixel to the nearest of its class in ``other``; inf where it has none."""
+        flat, places = other.labels.reshape(-1), self.places
+        classes = self.labels.reshape(-1)[places]
+        found = np.full(len(places), np.inf)
+        left = np.arange(len(places))
+        for offset, distance in _offsets(self.labels.shape, spacing):
+            if not left.size:
+                break
+            hit = flat[places[left] + offset] == classes[left]
+            found[left[hit]] = distance
+            left = left[~hit]
+        for k in np.unique(classes[left]):
+            searched = left[classes[left] == k]
+            points = other.places[other.starts[k] : other.starts[k + 1]]
+            if points.size:
+                shape = self.labels.shape
+                found[searched] = _nearest(_points(places[searched], shape, spacing), _points(points, shape, spacing))
+        return found
+
+
+def find_surfaces(labels: NDArray[Any], num_classes: int, spacing: NDArray[np.float64]) -> Surfaces:
+    """The surface of each class: its pixels that touch (by a side) another value or the border.
+
+    Args:
+        labels: class ids; ``num_classes`` where no class is.
+        num_classes: how many there are.
+        spacing: the distance of neighbours along each axis.
+    """
+    void = num_classes
+    steps = _steps(spacing)
+    padded = np.full([size + 2 * step for size, step in zip(labels.shape, steps, strict=True)], void, np.int32)
+    inner = tuple(slice(step, step + size) for size, step in zip(labels.shape, steps, strict=True))
+    padded[inner] = labels
+    edge = np.zeros(padded.shape, np.bool_)
+    for axis in range(labels.ndim):
+        ahead = tuple(slice(1, None) if a == axis else slice(None) for a in range(labels.ndim))
+        behind = tuple(slice(None, -1) if a == axis else slice(None) for a in range(labels.ndim))
+        differs = padded[ahead] != padded[behind]
+        edge[ahead] |= differs
+        edge[behind] |= differs
+    edge &= padded != void
+    places = np.flatnonzero(edge)
+    classes = padded.reshape(-1)[places]
+    order = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[order], np.arange(num_classes + 1))
+    return Surfaces(np.where(edge, padded, void), void, places[order], starts)
+
+
+def _steps(spacing: NDArray[np.float64]) -> list[int]:
+    """How many pixels along each axis are within reach; at least one, which the search for edges needs as padding."""
+    reach = REACH[len(spacing)] * spacing.min()
+    return [max(1, int(reach / step + 1e-9)) for step in spacing]
+
+
+def _offsets(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """Flat offsets with their distances, nearest first: all within reach, so that the first hit is the nearest."""
+    reach = REACH[len(spacing)] * spacing.min() * (1 + 1e-9)
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    found = []
+    for steps in itertools.product(*(range(-step, step + 1) for step in _steps(spacing))):
+        distance = float(np.sqrt(((np.array(steps) * spacing) ** 2).sum()))
+        if distance <= reach:
+            found.append((distance, int((np.array(steps) * strides).sum())))
+    return [(offset, distance) for distance, offset in sorted(found)]
+
+
+def _points(places: NDArray[np.intp], shape: tuple[int, ...], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack(np.unravel_index(places, shape), axis=1) * spacing
+
+
+def _nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Distances:
+    if len(points) * len(among) <= FEW:
+        squares = ((points[:, None] - among) ** 2).sum(axis=2)
+        return np.asarray(np.sqrt(squares.min(axis=1)))
+    with needed("medical", "a surface distance"):
+        from scipy.spatial import cKDTree
+    distances: Distances = cKDTree(among, balanced_tree=False, compact_nodes=False).query(points)[0]
+    return distances
