@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segkit import kernels
+from segkit._checks import listed
 from segkit.datasets import Pairs
 from segkit.device import Device
 from segkit.errors import InputError
@@ -21,7 +22,7 @@ from segkit.models import Segmenter
 from segkit.report import knows_objects, measure_objects, position_baseline, write_report
 from segkit.training.loader import Loader, item_id
 
-__all__ = ["Result", "dataset_labels", "evaluate"]
+__all__ = ["Result", "check_same_classes", "dataset_labels", "evaluate"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,14 +82,16 @@ class Result:
         return self.scores._repr_html_()
 
 
-def dataset_labels(dataset: Pairs, num_classes: int) -> Labels:
-    """The labels of a data set; names such as ``class 3`` for one that has none.
+def dataset_labels(dataset: Pairs, num_classes: int, known: Labels | None = None) -> Labels:
+    """The labels of a data set; of one that has none the ``known`` ones, or names such as ``class 3``.
 
     Raises:
         InputError: labels whose number of classes is not that of the model.
     """
     labels = getattr(dataset, "labels", None)
     if not isinstance(labels, Labels):
+        if known is not None and known.num_classes == num_classes:
+            return known
         if num_classes == 1:
             return Labels(["foreground"], task="binary")
         return Labels([f"class {value}" for value in range(num_classes)])
@@ -98,6 +101,22 @@ def dataset_labels(dataset: Pairs, num_classes: int) -> Labels:
             f"({', '.join(labels.names[:12])}); build the model with num_classes={labels.num_classes}"
         )
     return labels
+
+
+def check_same_classes(expected: Labels | None, labels: Labels, what: str) -> None:
+    """Raise `InputError` where a class that both know has another id in each: every score would be wrong."""
+    if expected is None:
+        return
+    moved = [
+        f"{name!r} is {expected.names.index(name)} in the model and {value} in the data"
+        for value, name in enumerate(labels.names)
+        if name in expected.names and expected.names.index(name) != value
+    ]
+    if moved:
+        raise InputError(
+            f"the {what} data numbers the classes in another way than the model learnt: {listed(moved, 5)}; "
+            "map its mask values to the model's ids"
+        )
 
 
 def evaluate(
@@ -120,12 +139,13 @@ def evaluate(
         loader: a loader of this data set to use again, with what it has cached.
 
     Raises:
-        InputError: an empty data set, or one with another number of classes than the model.
+        InputError: an empty data set, or one with another number or order of classes than the model.
     """
     if len(dataset) == 0:
         raise InputError("the data set to evaluate is empty: expected at least one (image, mask) item")
     where = Device.parse(device)
-    labels = dataset_labels(dataset, model.num_classes)
+    labels = dataset_labels(dataset, model.num_classes, known=model.labels)
+    check_same_classes(model.labels, labels, "evaluation")
     if labels.task == "multilabel":
         raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
     loader = loader or Loader(dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0)

@@ -21,7 +21,7 @@ from segkit.labels import Labels
 from segkit.losses import create_loss
 from segkit.models import Segmenter
 from segkit.training.config import TrainConfig
-from segkit.training.evaluate import Result, dataset_labels, evaluate
+from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.history import History
 from segkit.training.loader import Loader, Transform
 from segkit.training.loop import LAST, Run
@@ -120,6 +120,10 @@ class Trainer:
             seed=seed,
             workers=workers,
         )
+        if class_weights is not None and len(class_weights) != model.num_classes:
+            raise InputError(
+                f"`class_weights` must have one weight a class ({model.num_classes}); got {len(class_weights)}"
+            )
         self.device: Device = Device.parse(device)
         self.out: Path | None = Path(out) if out is not None else None
         self.history: History = History()
@@ -189,9 +193,9 @@ class Trainer:
         for name, data in (("training", train), ("validation", val)):
             if data is not None and len(data) == 0:
                 raise InputError(f"the {name} data is empty: expected at least one (image, mask) item")
-        labels = dataset_labels(train, self.model.num_classes)
+        labels = dataset_labels(train, self.model.num_classes, known=self.model.labels)
         if val is not None:
-            dataset_labels(val, self.model.num_classes)
+            check_same_classes(labels, dataset_labels(val, self.model.num_classes, known=labels), "validation")
         return labels
 
     def _check_folder(self, resume: bool) -> None:
