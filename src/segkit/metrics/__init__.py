@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segkit.metrics._regions import Regions, regions
     from segkit.metrics._scores import Scores
     from segkit.metrics.boundary import boundary_iou, trimap_iou
     from segkit.metrics.counting import confusion_matrix
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         specificity,
     )
     from segkit.metrics.intervals import Comparison, Interval, compare
+    from segkit.metrics.objects import ObjectScores, object_scores
     from segkit.metrics.protocols import list_protocols
     from segkit.metrics.surface import SurfaceScores, surface_scores
 
@@ -33,6 +35,8 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Interval",
+    "ObjectScores",
+    "Regions",
     "Scores",
     "SurfaceScores",
     "boundary_iou",
@@ -44,9 +48,11 @@ __all__ = [
     "iou",
     "list_protocols",
     "miou",
+    "object_scores",
     "pixel_accuracy",
     "precision",
     "recall",
+    "regions",
     "scores",
     "specificity",
     "surface_scores",
@@ -57,6 +63,8 @@ _HOMES = {
     "Comparison": "intervals",
     "Evaluation": "evaluation",
     "Interval": "intervals",
+    "ObjectScores": "objects",
+    "Regions": "_regions",
     "Scores": "_scores",
     "SurfaceScores": "surface",
     "boundary_iou": "boundary",
@@ -68,9 +76,11 @@ _HOMES = {
     "iou": "functions",
     "list_protocols": "protocols",
     "miou": "functions",
+    "object_scores": "objects",
     "pixel_accuracy": "functions",
     "precision": "functions",
     "recall": "functions",
+    "regions": "_regions",
     "scores": "functions",
     "specificity": "functions",
     "surface_scores": "surface",
@@ -82,6 +92,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     # Each import spelled out, and not import_module, which would take any name.
     match home:
+        case "_regions":
+            import segkit.metrics._regions
         case "_scores":
             import segkit.metrics._scores
         case "boundary":
@@ -96,6 +108,8 @@ def __getattr__(name: str) -> Any:
             import segkit.metrics.functions
         case "intervals":
             import segkit.metrics.intervals
+        case "objects":
+            import segkit.metrics.objects
         case "protocols":
             import segkit.metrics.protocols
         case "surface":
