@@ -26,7 +26,7 @@ def check_regions(mask, connectivity):
     expected = np.full(mask.shape, -1)
     boxes = {}
     for k in np.unique(mask[mask != 255]):
-        labelled, count = ndimage.label(mask == k, structure)
+        labelled, _ = ndimage.label(mask == k, structure)
         for number, (rows, columns) in enumerate(ndimage.find_objects(labelled), 1):
             members = labelled == number
             first = int(np.flatnonzero(members)[0])

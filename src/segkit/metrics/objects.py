@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +30,8 @@ FOUND = 0.5
 class ObjectScores:
     """Scores of the objects of each class and bin, ``(K, S)``; NaN where there are none.
 
-    The pixels of all bins add up to those of the whole: ``hits``, ``pixels`` and ``extra`` summed over bins are a class's
-    true positives, target pixels and false positives.
+    The pixels of all bins add up to those of the whole: ``hits``, ``pixels`` and ``extra`` summed over bins are a
+    class's true positives, target pixels and false positives.
 
     Attributes:
         names: one name a class.
@@ -115,12 +116,12 @@ def object_scores(
         num_classes: how many classes there are.
         ignore_index: the value of ``target`` that is not judged.
         names: one name a class.
-        bounds: the bins' limits in ascending order: pixels of area, or in the unit of ``values``. None makes three bins,
-            small, medium and large, each with a third of the objects of its class.
+        bounds: the bins' limits in ascending order: pixels of area, or in the unit of ``values``. None makes three
+            bins, small, medium and large, each with a third of the objects of its class.
         connectivity: 8 or 4: which pixels touch, see `regions`.
         instances: one map an image ``(H, W)``: the number of the object of each pixel from 0, -1 for none. None takes
             the connected regions of each class of the target.
-        values: of each image the number of each object of ``instances`` by which it is put into a bin. None takes areas.
+        values: of each image the number of each object of ``instances`` that decides its bin. None takes areas.
 
     Raises:
         InputError: bounds that do not ascend, or values that fit no instances.
@@ -249,5 +250,5 @@ def _binned(
 
 def _bin_names(limits: Floats) -> tuple[str, ...]:
     texts = [f"{limit:g}" for limit in limits]
-    between = [f"{low} to {high}" for low, high in zip(texts, texts[1:], strict=False)]
+    between = [f"{low} to {high}" for low, high in itertools.pairwise(texts)]
     return (f"below {texts[0]}", *between, f"from {texts[-1]}")
