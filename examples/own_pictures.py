@@ -10,27 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-
 from segkit import Labels, Trainer, UNet
-from segkit.datasets import Item, SegmentationDataset, random_split, read_image
-
-
-class Pictures(SegmentationDataset):
-    """Images and colour masks that share their names."""
-
-    def __init__(self, root: Path) -> None:
-        self.images = sorted((root / "images").iterdir())
-        self.masks = root / "masks"
-        super().__init__(Labels.load(root / "labels.json"), ids=[path.stem for path in self.images])
-
-    def __getitem__(self, index: int) -> Item:
-        path = self.images[index]
-        colors = np.asarray(Image.open(self.masks / f"{path.stem}.png").convert("RGB"))
-        mask = self.labels.encode(colors, ignore_colors=[(0, 0, 0)], where=path.stem)  # names an unknown colour
-        return read_image(path), torch.from_numpy(mask)
+from segkit.datasets import FolderDataset, random_split
 
 
 def main() -> None:
@@ -40,7 +21,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/pictures"), help="where model and report go")
     options = parser.parse_args()
 
-    pictures = Pictures(options.folder)
+    labels = Labels.load(options.folder / "labels.json")
+    # An unpaired image, or a mask with a colour that no label has, is answered with the file's name.
+    pictures = FolderDataset(options.folder / "images", options.folder / "masks", labels, ignore_colors=[(0, 0, 0)])
     train, val = random_split(pictures, [0.75, 0.25], seed=0)
     trainer = Trainer(UNet(pictures.num_classes), epochs=options.epochs, augment="light", out=options.out / "run")
     trainer.fit(train, val)
