@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from segkit.metrics._regions import Regions, regions
     from segkit.metrics._scores import Scores
     from segkit.metrics.boundary import boundary_iou, trimap_iou
+    from segkit.metrics.calibration import Calibration, RiskCoverage, brier_score, calibration_error, risk_coverage
+    from segkit.metrics.checks import Metric, check_metric
     from segkit.metrics.counting import confusion_matrix
     from segkit.metrics.evaluation import Evaluation
     from segkit.metrics.from_logits import confusion_matrix_from_logits
@@ -32,14 +34,20 @@ if TYPE_CHECKING:
     from segkit.metrics.surface import SurfaceScores, surface_scores
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Evaluation",
     "Interval",
+    "Metric",
     "ObjectScores",
     "Regions",
+    "RiskCoverage",
     "Scores",
     "SurfaceScores",
     "boundary_iou",
+    "brier_score",
+    "calibration_error",
+    "check_metric",
     "compare",
     "confusion_matrix",
     "confusion_matrix_from_logits",
@@ -53,6 +61,7 @@ __all__ = [
     "precision",
     "recall",
     "regions",
+    "risk_coverage",
     "scores",
     "specificity",
     "surface_scores",
@@ -60,14 +69,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Calibration": "calibration",
     "Comparison": "intervals",
     "Evaluation": "evaluation",
     "Interval": "intervals",
+    "Metric": "checks",
     "ObjectScores": "objects",
     "Regions": "_regions",
+    "RiskCoverage": "calibration",
     "Scores": "_scores",
     "SurfaceScores": "surface",
     "boundary_iou": "boundary",
+    "brier_score": "calibration",
+    "calibration_error": "calibration",
+    "check_metric": "checks",
     "compare": "intervals",
     "confusion_matrix": "counting",
     "confusion_matrix_from_logits": "from_logits",
@@ -81,6 +96,7 @@ _HOMES = {
     "precision": "functions",
     "recall": "functions",
     "regions": "_regions",
+    "risk_coverage": "calibration",
     "scores": "functions",
     "specificity": "functions",
     "surface_scores": "surface",
@@ -98,6 +114,10 @@ def __getattr__(name: str) -> Any:
             import segkit.metrics._scores
         case "boundary":
             import segkit.metrics.boundary
+        case "calibration":
+            import segkit.metrics.calibration
+        case "checks":
+            import segkit.metrics.checks
         case "counting":
             import segkit.metrics.counting
         case "evaluation":
