@@ -48,7 +48,7 @@ class PlainEncoder(nn.Module):
         self,
         in_channels: int = 3,
         *,
-        channels: Sequence[int] = (32, 64, 128, 256, 320),
+        channels: Sequence[int] = (24, 48, 96, 192, 256),
         blocks: Sequence[int] = (1, 2, 2, 2),
         norm: Norm = "batch",
     ) -> None:

@@ -17,7 +17,7 @@ from segkit.models.segmenter import Segmenter
 
 __all__ = ["UNet"]
 
-_DECODER_CHANNELS = (160, 96, 64, 32)
+_DECODER_CHANNELS = (128, 80, 48, 24)
 
 # The usual statistics of photographs: https://pytorch.org/vision/stable/models.html
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,7 +27,7 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class UNet(Segmenter):
     """U-Net on a plain or a library encoder, for images of any size (after Ronneberger et al. 2015).
 
-    Differs from the paper as practice has settled it: padded convolutions, a norm after each, bilinear upsampling, and
+    Differs from the paper as practice has settled it: padded convolutions, a norm after each, nearest upsampling, and
     a finest level at half the resolution, whose logits are upsampled.
 
     Args:
@@ -35,7 +35,7 @@ class UNet(Segmenter):
         in_channels: channels of the image.
         encoder: ``"plain"``, or a name of segmentation-models-pytorch such as ``"resnet34"``.
         encoder_weights: pretrained weights of a library encoder, such as ``"imagenet"``.
-        decoder_channels: one number a decoder level, coarsest first; None for (160, 96, 64, 32), or its last ones.
+        decoder_channels: one number a decoder level, coarsest first; None for (128, 80, 48, 24), or its last ones.
         norm: ``"batch"``, ``"group"`` (for batches of one or two) or ``"instance"``.
         mean: of the image a channel, after scaling to 0..1; None for ImageNet's (0.5 where there are not 3 channels).
         std: likewise; None for ImageNet's (0.25).
