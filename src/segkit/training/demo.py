@@ -16,7 +16,10 @@ __all__ = ["demo"]
 
 _SIZE = (240, 320)
 _TRAIN, _TEST = 400, 50
-_EPOCHS, _MINUTES = 12, 1.4
+_EPOCHS, _MINUTES = 12, 1.5
+
+# The classes' share of the pixels to the power -0.35: a pixel of a person weighs 2.6 times one of the road.
+_CLASS_WEIGHTS = (0.89, 0.84, 1.43, 0.73, 1.30, 1.09, 1.86, 1.58, 1.19, 1.93, 1.83)
 
 
 def demo(
@@ -24,7 +27,7 @@ def demo(
 ) -> Result:
     """Train a U-Net on generated street scenes, judge it on 50 scenes it has not seen, save both.
 
-    About a minute and a half on two CPU cores.
+    Less than two minutes on two CPU cores.
 
     Args:
         out: the folder for ``model/`` (see `segkit.load`) and ``report.html``; what an earlier demo left is replaced.
@@ -43,8 +46,9 @@ def demo(
     trainer = Trainer(
         model,
         loss="cross_entropy + dice",  # without Dice, the thin and small classes are not learnt in so short a time
+        class_weights=_CLASS_WEIGHTS,
         batch_size=4,
-        lr=3e-3,
+        lr=4e-3,
         schedule="one_cycle",
         epochs=_EPOCHS,
         minutes=_MINUTES,
