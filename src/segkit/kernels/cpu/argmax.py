@@ -41,10 +41,12 @@ def _label(planes: Iterable[Tensor], out: Tensor) -> None:
     """Write into ``out`` (zeros) the number of the first highest of the planes, pixel by pixel."""
     numbered = enumerate(planes)
     best = next(numbered)[1].clone()
-    higher = torch.empty(best.shape, dtype=torch.bool)
-    for number, plane in numbered:
+    higher, number = torch.empty(best.shape, dtype=torch.bool), torch.empty_like(out)
+    for index, plane in numbered:
         torch.gt(plane, best, out=higher)
-        out.masked_fill_(higher, number)
+        # Numbers rise, so the last plane that was higher has the highest; masked_fill_ does not use the vector units.
+        number.copy_(higher.view(torch.uint8))
+        torch.maximum(out, number.mul_(index), out=out)
         torch.maximum(best, plane, out=best)
 
 
