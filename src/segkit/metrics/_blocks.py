@@ -20,14 +20,17 @@ Runs = tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]
 SMALL = 1 << 13
 """Pixels up to which the fewest calls win."""
 
+DENSE = 1 << 18
+"""Pixels that are counted one by one at a time: their codes need eight bytes each."""
+
 MANY = 1 << 14
 """Runs that are counted at a time: enough that a call costs little, few enough for the cache."""
 
 PIECE = 1 << 20
 """Pixels that a thread takes at a time."""
 
-WORTH_A_THREAD = 1 << 21
-"""Pixels that pay for starting another thread (some 0.1 ms)."""
+WORTH_A_THREAD = 1 << 22
+"""Pixels (some 3 ms) that pay for another thread: its start, and the turns that threads take at Python's lock."""
 
 
 class OutOfRangeError(Exception):
@@ -63,7 +66,9 @@ class Counter:
     def _count_block(self, p: NDArray[Any], t: NDArray[Any]) -> None:
         ends = find_ends(p, t)
         if ends is None:
-            self._add(count_pixels(p, t, self.num_classes, self.ignore_index))
+            for start in range(0, len(p), DENSE):
+                piece = slice(start, start + DENSE)
+                self._add(count_pixels(p[piece], t[piece], self.num_classes, self.ignore_index))
             return
         self._runs.append((p[ends], t[ends], ends))
         self._num_runs += len(ends)
@@ -109,7 +114,7 @@ def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
 
 
 def default_threads(num_pixels: int) -> int:
-    """One thread for every two million pixels, at most one a core and four."""
+    """One thread for every four million pixels, at most one a core and four."""
     if num_pixels < 2 * WORTH_A_THREAD:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -122,7 +127,9 @@ def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thre
     Raises:
         OutOfRangeError: a value outside the classes, in any of them.
     """
-    pieces = iter(pairs) if threads == 1 else iter([piece for pair in pairs for piece in _pieces(*pair)])
+    cut = list(pairs) if threads == 1 else [piece for pair in pairs for piece in _pieces(*pair)]
+    threads = min(threads, len(cut))
+    pieces = iter(cut)
 
     def work() -> NDArray[np.int64]:
         counter = Counter(num_classes, ignore_index)
@@ -130,7 +137,7 @@ def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thre
             counter.count(p, t)
         return counter.take()
 
-    if threads == 1:
+    if threads <= 1:
         return work()
     total = np.zeros((num_classes, num_classes), np.int64)
     from concurrent.futures import ThreadPoolExecutor  # costly to import

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BLOCK", "find_ends"]
 
-BLOCK = 1 << 18
+BLOCK = 1 << 19
 """Pixels a block: two maps of bytes and two of bools stay in the cache, and numpy's calls cost little."""
 
 MANY_RUNS = 0.14

@@ -38,7 +38,7 @@ def confusion_matrix(
         ignore_index: the value of ``target`` that is not counted, whatever ``pred`` holds there; outside the classes.
         per_image: one matrix an image: for each item of a sequence, or along the first axis of an array of three or
             more axes.
-        threads: how many to count on; None is one for every two million pixels, up to the cores and four.
+        threads: how many to count on; None is one for every four million pixels, up to the cores and four.
 
     Returns:
         ``(num_classes, num_classes)`` int64: rows are the target's classes, columns the prediction's;

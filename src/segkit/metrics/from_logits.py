@@ -36,7 +36,7 @@ def confusion_matrix_from_logits(
         target: ``(B, H, W)`` or ``(H, W)`` class ids or ``ignore_index``.
         ignore_index: the value of ``target`` that is not counted.
         per_image: one matrix an image.
-        threads: how many to count on; None is one for every two million pixels, up to the cores and four.
+        threads: how many to count on; None is one for every half million pixels, up to the cores and four.
 
     Returns:
         ``(K, K)`` int64, rows target, columns prediction; ``(2, 2)`` for one plane; with ``per_image`` ``(B, ...)``.
