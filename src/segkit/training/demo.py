@@ -14,7 +14,7 @@ from segkit.training.trainer import Trainer
 
 __all__ = ["demo"]
 
-_SIZE = (240, 320)
+_SIZE, _CROP = (240, 320), (192, 256)
 _TRAIN, _TEST = 400, 50
 _EPOCHS, _MINUTES = 12, 1.5
 
@@ -53,7 +53,7 @@ def demo(
         epochs=_EPOCHS,
         minutes=_MINUTES,
         augment="light",
-        size=(192, 256),
+        size=_CROP,
         seed=seed,
         device=device,
     )
