@@ -114,9 +114,11 @@ def ratio(times: Times, rival: str, ours: str) -> str:
 
 def megabytes(run: Callable[[], object]) -> float:
     """The peak of resident memory above what was there before."""
-    ctypes.CDLL(None).mallopt(-3, 1 << 16)  # large blocks go back to the system, so that what is resident is in use
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-3, 1 << 16)  # large blocks go back to the system, so that what is resident is in use
     run()
     gc.collect()
+    libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     run()

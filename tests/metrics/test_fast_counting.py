@@ -18,7 +18,7 @@ from segkit.metrics._runs import BLOCK, find_ends
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64, np.uint64]
 
 
-def maps(kind: str, num_classes: int, shape=(300, 901), seed=0):
+def maps(kind: str, num_classes: int, shape=(300, 1801), seed=0):
     """Prediction and target, larger than a block and of odd size."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices(shape)
@@ -30,7 +30,7 @@ def maps(kind: str, num_classes: int, shape=(300, 901), seed=0):
         "checkerboard": ((rows + columns) % 2, (rows + columns + 1) % 2),
         "noise": noise,
         "blobs": blobs,
-        "blobs and noise": (np.where(columns < 400, blobs[0], noise[0]), np.where(rows < 170, blobs[1], noise[1])),
+        "blobs and noise": (np.where(columns < 900, blobs[0], noise[0]), np.where(rows < 170, blobs[1], noise[1])),
         "stripes": (columns // 6 % num_classes, columns // 7 % num_classes),
     }[kind]
     return pred, target.copy()
@@ -40,8 +40,8 @@ KINDS = ["constant", "checkerboard", "noise", "blobs", "blobs and noise", "strip
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_classes", [2, 15, 16, 19, 150, 255])
-@pytest.mark.parametrize("ignored", [0, 0.1, 0.9])
+@pytest.mark.parametrize("num_classes", [2, 15, 16, 255])
+@pytest.mark.parametrize("ignored", [0.1, 0.9])
 def test_every_kind_of_map(kind, num_classes, ignored):
     pred, target = maps(kind, num_classes)
     target[np.random.default_rng(1).random(target.shape) < ignored] = 255
@@ -92,7 +92,7 @@ def test_any_ignore_index(kind, ignore_index):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
-@pytest.mark.parametrize("size", [(7, 9), (120, 131), (300, 901)])
+@pytest.mark.parametrize("size", [(7, 9), (120, 131), (300, 1801)])
 @pytest.mark.parametrize("side", ["pred", "target"])
 def test_one_wrong_value_is_always_found(kind, dtype, size, side):
     for num_classes, wrong in [(11, 11), (11, 15), (11, 100), (19, 19), (19, 254)] + [(11, -1)] * (dtype != np.uint8):

@@ -23,6 +23,9 @@ SMALL = 1 << 13
 DENSE = 1 << 18
 """Pixels that are counted one by one at a time: their codes need eight bytes each."""
 
+COPIED = BLOCK
+"""Bytes of a map in a strange layout that are laid flat at a time."""
+
 MANY = 1 << 14
 """Runs that are counted at a time: enough that a call costs little, few enough for the cache."""
 
@@ -95,19 +98,20 @@ class Counter:
 
 
 def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
-    """Flat pieces of at most `BLOCK` pixels; only what is not contiguous is copied, a piece at a time."""
+    """Flat pieces of at most `BLOCK` pixels; only what is not contiguous is copied, `COPIED` bytes at a time."""
     if not p.size:
         return
     if p.flags.f_contiguous and t.flags.f_contiguous:
         p, t = p.T, t.T
+    few = COPIED // max(p.itemsize, t.itemsize)
     if p.flags.c_contiguous and t.flags.c_contiguous:
         p, t = p.reshape(-1), t.reshape(-1)
         for start in range(0, p.size, BLOCK):
             yield p[start : start + BLOCK], t[start : start + BLOCK]
-    elif p.size <= BLOCK:
+    elif p.size <= few:
         yield p.reshape(-1), t.reshape(-1)
     else:
-        rows = max(1, BLOCK // (p.size // len(p)))
+        rows = max(1, few // (p.size // len(p)))
         for start in range(0, len(p), rows):
             piece = slice(start, start + rows) if rows > 1 or p.ndim == 1 else start
             yield from _flat_blocks(p[piece], t[piece])

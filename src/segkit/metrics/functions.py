@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from segkit.errors import ShapeError
 from segkit.metrics._blocks import Pair
 from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
-from segkit.metrics._scores import Scores
 from segkit.metrics.counting import check_threads, confusion_matrix, count_images
-from segkit.metrics.counts import check_task, table_shape
-from segkit.metrics.protocols import get_protocol
 
 if TYPE_CHECKING:
     from segkit.labels import Task
+    from segkit.metrics._scores import Scores
 
 __all__ = [
     "count_tables",
@@ -39,6 +37,8 @@ def count_tables(
     pred: LabelsLike, target: LabelsLike, num_classes: int, ignore_index: int, task: Task
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The counts of each image ``(N, ...)``, in the form of the task, and its number of ignored pixels ``(N,)``."""
+    from segkit.metrics.counts import check_task, table_shape
+
     check_task(task)
     if task == "multilabel":
         pairs = _planes(image_pairs(pred, target, axes=3), num_classes)
@@ -94,6 +94,11 @@ def scores(
         >>> scores([[0, 1, 1]], [[0, 0, 1]], num_classes=1, task="binary", names=["tumour"]).iou
         array([0.5])
     """
+    # Loaded by the first call: half of what `from segkit import miou` would cost otherwise.
+    from segkit.metrics._scores import Scores
+    from segkit.metrics.counts import check_task
+    from segkit.metrics.protocols import get_protocol
+
     check_task(task)
     if get_protocol(protocol, absent).per_image or task == "multilabel":
         tables, ignored = count_tables(pred, target, num_classes, ignore_index, task)
