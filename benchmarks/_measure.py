@@ -15,17 +15,22 @@ Contenders = Mapping[str, Callable[[], object]]
 
 
 def milliseconds(contenders: Contenders, rounds: int) -> dict[str, tuple[float, float]]:
-    """Each one's (median, fastest) wall time; they take turns, so that what slows one slows all."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    """Each one's median (wall, CPU) time; they take turns, so that what slows one slows all.
+
+    Wall time is what a person waits. With one thread, CPU time leaves out what other processes do on a busy machine.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if number:  # the first round warms up
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: (statistics.median(values), min(values)) for name, values in times.items()}
+                wall[name].append(1e3 * (time.perf_counter() - start))
+                cpu[name].append(1e3 * (time.process_time() - busy))
+    return {name: (statistics.median(wall[name]), statistics.median(cpu[name])) for name in contenders}
 
 
 def megabytes(contenders: Contenders) -> dict[str, float]:
@@ -60,11 +65,10 @@ def _resident(row: str) -> float:
 
 def table(title: str, base: str, times: Mapping[str, tuple[float, float]], memory: Mapping[str, float]) -> str:
     """A row a contender; ratios are against ``base``."""
-    lines = [
-        f"| {title} | median, ms | fastest, ms | extra MB | time / ours | memory / ours |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    for name, (median, fastest) in times.items():
-        ratio, share = median / times[base][0], memory[name] / max(memory[base], 0.1)
-        lines.append(f"| {name} | {median:.1f} | {fastest:.1f} | {memory[name]:.0f} | {ratio:.2f} | {share:.2f} |")
+    lines = [f"| {title} | wall, ms | CPU, ms | extra MB | wall / ours | CPU / ours | memory / ours |"]
+    lines.append("|---|--:|--:|--:|--:|--:|--:|")
+    for name, (wall, cpu) in times.items():
+        ratios = (wall / times[base][0], cpu / times[base][1], memory[name] / max(memory[base], 0.1))
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        lines.append(f"| {name} | {wall:.1f} | {cpu:.1f} | {memory[name]:.0f} | {cells} |")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The ops of `segkit.kernels` against torch's plain way, in the same run.
 
-python benchmarks/kernels.py [rounds]
+python benchmarks/kernels.py [rounds] [threads]
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ def counting_group() -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    if len(sys.argv) > 2:
+        torch.set_num_threads(int(sys.argv[2]))
     print(f"torch {torch.__version__}, {DEVICE}, {torch.get_num_threads()} threads, {rounds} rounds")
     groups = argmax_groups() | {f"counting {SHAPE[0]} x {SHAPE[2]} x {SHAPE[3]}": counting_group()}
     times = {title: milliseconds(group, rounds) for title, group in groups.items()}

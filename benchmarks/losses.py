@@ -1,6 +1,6 @@
 """Losses, forward and backward: time and peak extra memory against the rivals', in the same run.
 
-    python benchmarks/losses.py [rounds]
+    python benchmarks/losses.py [rounds] [threads]
 
 A twentieth of the pixels is ignored, in patches as in CamVid. MONAI's loss ignores nothing; its target is in range.
 """
@@ -82,6 +82,8 @@ def groups(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Callable[[],
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    if len(sys.argv) > 2:
+        torch.set_num_threads(int(sys.argv[2]))
     print(f"torch {torch.__version__}, {DEVICE}, {torch.get_num_threads()} threads, {rounds} rounds")
     all_groups = {f"{title} {shape}": group for shape in SHAPES for title, group in groups(shape).items()}
     times = {title: milliseconds(group, rounds) for title, group in all_groups.items()}

@@ -12,8 +12,8 @@ from segkit.kernels.reference.labels import outside
 
 __all__ = ["SLICE", "label_error", "row_slices", "valid_pixels", "wide_dtype"]
 
-SLICE = 1 << 20
-"""Logits a slice: 4 MB, which stay in cache; fewer would make more calls, each of which waits for every thread."""
+SLICE = 1 << 19
+"""Logits a slice: 2 MB, which stay in cache; fewer would make more calls, each of which waits for every thread."""
 
 
 def row_slices(logits: Tensor) -> Iterator[tuple[int, slice, Tensor, Tensor]]:

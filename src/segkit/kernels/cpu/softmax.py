@@ -116,7 +116,9 @@ def _cross_entropy(part: _Slice, logs: Tensor | None, weights: Tensor | None, la
     if label_smoothing:
         assert planes is not None
         even = (planes if weights is None else planes * weights[:, None]).mean(0)
-        even_total = (even if part.valid is None else even * part.valid).sum(dtype=torch.float64)
+        if part.valid is not None:  # chosen, not multiplied: under ignored pixels there may be -inf
+            even = torch.where(part.valid > 0, even, 0.0)
+        even_total = even.sum(dtype=torch.float64)
         total = (1 - label_smoothing) * total + label_smoothing * even_total
     weight = total.new_tensor(logs.numel()) if pixels is None else pixels.sum(dtype=torch.float64)
     return torch.stack([-total, weight])
