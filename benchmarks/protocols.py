@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
-from metrics_data import VOID, Maps, camvid
+from metrics_data import VOID, Maps, camvid_drives
 from monai.metrics import MeanIoU as MonaiMeanIoU
 from sklearn.metrics import jaccard_score
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -36,8 +36,8 @@ def figures(maps: Maps) -> dict[str, float]:
         found[f'torchmetrics `MulticlassJaccardIndex(average="{average}")`'] = float(metric(pred, target))
     void_last = torch.where(target == VOID, K, target), torch.where(target == VOID, K, pred)
     whole = MeanIoU(num_classes=K + 1, include_background=True, input_format="index")
-    for start in range(0, len(pred), 8):
-        whole.update(void_last[1][start : start + 8], void_last[0][start : start + 8])
+    for start in range(0, len(pred), 4):
+        whole.update(void_last[1][start : start + 4], void_last[0][start : start + 4])
     found["torchmetrics `segmentation.MeanIoU` (void as a class: it ignores none)"] = float(whole.compute())
     stats = smp.metrics.get_stats(pred, target, mode="multiclass", num_classes=K, ignore_index=VOID)
     for reduction in ("micro", "macro", "micro-imagewise", "macro-imagewise"):
@@ -64,7 +64,7 @@ def ours(maps: Maps) -> dict[str, float]:
     values = {}
     for name in ("dataset", "present-in-target", "micro", "per-image", "per-image-per-class"):
         values[f'`"{name}"`'] = Scores(matrices, protocol=name).miou
-    for name in ("per-image-present-in-target", "per-image-per-class-present-in-target", "micro-per-image"):
+    for name in ("per-image-present-in-target", "per-image-per-class-present-in-target", "per-pair", "micro-per-image"):
         values[f'`"{name}"`'] = Scores(matrices, protocol=name).miou
     for name in ("dataset", "per-image"):
         values[f'`"{name}", absent=1.0`'] = Scores(matrices, protocol=name, absent=1.0).miou
@@ -72,13 +72,13 @@ def ours(maps: Maps) -> dict[str, float]:
     K = maps.num_classes
     target, pred = (np.where(maps.target == VOID, K, m) for m in (maps.target, maps.pred))
     with_void = confusion_matrix(pred, target, num_classes=K + 1, per_image=True)
-    for name in ("dataset", "per-image", "per-image-per-class"):
+    for name in ("dataset", "per-image", "per-pair"):
         values[f'`"{name}"`, void as a class'] = Scores(with_void, protocol=name).miou
     return values
 
 
 def main() -> None:
-    maps = camvid(Path(sys.argv[1]) if len(sys.argv) > 1 else CAMVID)
+    maps = camvid_drives(Path(sys.argv[1]) if len(sys.argv) > 1 else CAMVID)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = figures(maps)

@@ -110,6 +110,8 @@ def slow_protocol_iou(matrices: list[list[list[int]]], protocol: str, absent: fl
     if protocol == "micro-per-image":
         return slow_mean(micro(matrix) for matrix in matrices)
     table = [ious(matrix, in_target) for matrix in matrices]
+    if protocol == "per-pair":
+        return slow_mean(value for row in table for value in row)
     if protocol.startswith("per-image-per-class"):
         return slow_mean(slow_mean(row[k] for row in table) for k in range(K))
     return slow_mean(slow_mean(row) for row in table)

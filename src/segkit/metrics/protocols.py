@@ -38,6 +38,7 @@ class Protocol:
         per_image: a score of each image, then their mean; else all pixels are counted together.
         classes_first: for each image the mean over its classes, then over images; else for each class the mean over
             images, then over classes.
+        pairs: one mean over all pairs of an image and a class, neither first.
         in_target: only classes that occur in the target count; else those in target or prediction.
         micro: all classes are counted as one.
         absent: what an undefined score (0/0) counts as; None leaves it out.
@@ -47,6 +48,7 @@ class Protocol:
     summary: str
     per_image: bool = False
     classes_first: bool = True
+    pairs: bool = False
     in_target: bool = False
     micro: bool = False
     absent: float | None = None
@@ -100,6 +102,12 @@ _KNOWN = (
         per_image=True,
         classes_first=False,
         in_target=True,
+    ),
+    Protocol(
+        name="per-pair",
+        summary="the mean over all pairs of an image and a class that occurs in it",
+        per_image=True,
+        pairs=True,
     ),
     Protocol(
         name="micro-per-image",
@@ -198,7 +206,11 @@ def estimator(
 
     if not protocol.per_image:
         return _of_pixels(combined, exclusive)
-    if protocol.classes_first or average != "macro":
+    if average != "macro":
+        return _of_images(combined)
+    if protocol.pairs:
+        return _of_pairs(lambda counts: protocol.values(formula, counts))
+    if protocol.classes_first:
         return _of_images(combined)
     return _of_means(lambda counts: protocol.values(formula, counts), mean_defined)
 
@@ -218,6 +230,14 @@ def _of_pixels(formula: Formula, exclusive: bool) -> Estimator:
 
 def _of_images(formula: Formula) -> Estimator:
     return _of_means(lambda counts: formula(counts)[..., None], lambda means: means[..., 0])
+
+
+def _of_pairs(values: Formula) -> Estimator:
+    def value(sums: NDArray[np.float64]) -> Values:
+        total, number = np.split(sums, 2, axis=-1)
+        return ratio(total.sum(-1), number.sum(-1))
+
+    return Estimator(_of_means(values, mean_defined).features, value)
 
 
 def _of_class(formula: Formula, protocol: Protocol, index: int, exclusive: bool) -> Estimator:
