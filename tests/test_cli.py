@@ -66,6 +66,10 @@ def test_train_evaluate_predict(small_camvid: Path, tmp_path: Path, capsys: pyte
         assert mask.size == (48, 40)
         assert np.asarray(mask).max() < 11
     assert (tmp_path / "masks" / "0001TP_000000.overlay.jpg").is_file()
+    kept = frame.read_bytes()
+    assert run("predict", model, frame, "--out", frame.parent) == 2
+    assert "the masks would replace the images" in capsys.readouterr().err
+    assert frame.read_bytes() == kept
     assert run("predict", model, frame, frame, "--out", tmp_path / "masks") == 2
     assert "several images are named 0001TP_000000" in capsys.readouterr().err
 
@@ -95,6 +99,8 @@ def test_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> N
         (["train", "--dataset", "camvid"], "needs `root`"),
         (["train", "--dataset", "camvid", "--root", "nowhere"], "no folder nowhere"),
         (["train", "--root", "."], "have no `root`"),
+        (["train", "--encoder", "tu-nothing"], "no encoder is named 'tu-nothing'"),
+        (["train", "--encoder", "resnet18", "--encoder-weights", "imagenett"], "did you mean 'imagenet'"),
         (["evaluate", "nowhere"], "no model folder nowhere"),
         (["predict", "nowhere", "a.jpg"], "no model folder nowhere"),
         (["demo", "--device", "tpu"], "tpu"),

@@ -287,3 +287,10 @@ class TestLock:
         said = [racer.communicate(timeout=60)[0].strip() for racer in racers]
         assert "held 1" in said
         assert set(said) <= {"held 1", "busy"}, said
+
+
+def test_a_lock_of_a_dead_run_with_this_process_id_is_taken_over(tmp_path: Path) -> None:
+    """As after a restart in a container, where the new run often gets the id of the one that was killed."""
+    (tmp_path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    with folder_lock(tmp_path), pytest.raises(DataError, match="in use by process"), folder_lock(tmp_path):
+        pass

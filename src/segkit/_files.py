@@ -104,6 +104,10 @@ def check_writable(folder: Path) -> Path:
     return folder
 
 
+# The locks that this process holds. After a restart in a container a dead run may have had this very process id.
+_held: set[Path] = set()
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for one writer: a second live process on this host gets a `DataError` that names the first.
@@ -117,9 +121,12 @@ def folder_lock(folder: Path) -> Iterator[None]:
         _take(lock, mine)
     finally:
         mine.unlink(missing_ok=True)
+    held = lock.resolve()
+    _held.add(held)
     try:
         yield
     finally:
+        _held.discard(held)
         lock.unlink(missing_ok=True)
 
 
@@ -154,7 +161,8 @@ def _discard_stale(lock: Path) -> None:
         owner = _owner(lock)
     except FileNotFoundError:  # given back in between; what stands there now is somebody's new one
         return
-    if owner is not None and (owner["host"] != socket.gethostname() or _alive(owner["pid"])):
+    here = owner is not None and owner["host"] == socket.gethostname()
+    if owner is not None and not (here and _dead(owner["pid"], lock)):
         raise DataError(
             f"the folder {lock.parent} is in use by process {owner['pid']} on {owner['host']}; "
             f"choose another folder, or remove {lock} if that process is gone"
@@ -168,6 +176,10 @@ def _owner(lock: Path) -> dict[str, Any] | None:
         return {"host": str(owner["host"]), "pid": int(owner["pid"])}
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _dead(pid: int, lock: Path) -> bool:
+    return lock.resolve() not in _held if pid == os.getpid() else not _alive(pid)
 
 
 def _alive(pid: int) -> bool:

@@ -55,6 +55,20 @@ def test_prediction_is_the_argmax_of_the_logits(pixels: Any) -> None:
     assert (predictor.predict(tensor) == expected).float().mean() > 0.9999  # ties by rounding aside
 
 
+def test_a_mask_may_be_changed(predictor: Predictor) -> None:
+    mask = predictor.predict(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    mask[0, 0] = 1
+
+
+def test_palette_and_byte_order(predictor: Predictor, pixels: Any, tmp_path: Path) -> None:
+    """A PIL image gives what its file gives."""
+    picture = Image.fromarray(pixels).quantize(16)
+    picture.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(predictor.predict(picture), predictor.predict(tmp_path / "palette.png"))
+    floats = (pixels / 255).astype(np.float32)
+    np.testing.assert_array_equal(predictor.predict(floats.astype(">f4")), predictor.predict(floats))
+
+
 def test_binary_and_multilabel() -> None:
     model = UNet(1, decoder_channels=(8, 8, 8, 8)).eval()
     image = torch.rand(3, 20, 20)
@@ -74,6 +88,8 @@ def test_wrong_images(predictor: Predictor, pixels: Any, tmp_path: Path) -> None
         predictor.predict(tmp_path / "grey.png")
     with pytest.raises(InputError, match="int64"):
         predictor.predict(pixels.astype(np.int64))
+    with pytest.raises(ShapeError, match="at least one pixel"):
+        predictor.predict(pixels[:0])
     with pytest.raises(MissingFileError, match=r"nowhere\.jpg"):
         predictor.predict("nowhere.jpg")
 

@@ -290,3 +290,28 @@ def test_losses_learn_the_target() -> None:
             loss(logits, target).backward()
             optimizer.step()
         assert (logits.argmax(1) == target)[:, 1:].all()
+
+
+@pytest.mark.parametrize("value", [float("-inf"), float("inf"), float("nan"), -3e38, 3e38])
+@pytest.mark.parametrize("plane", [0, 2])
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"class_weights": (1.0, 2.0, 0.5)}, {}])
+@pytest.mark.parametrize("spec", ["cross_entropy", "cross_entropy + dice"])
+def test_one_plane_under_an_ignored_pixel_moves_nothing(
+    spec: str, options: dict[str, Any], plane: int, value: float
+) -> None:
+    """An infinity in a plane that no sum looks at must not become NaN by being multiplied with 0."""
+    torch.manual_seed(0)
+    clean, target = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    target[0, 1, 2] = 255
+    dirty = clean.clone()
+    dirty[0, plane, 1, 2] = value
+    loss = create_loss(spec, **{**options, **({"label_smoothing": 0.1} if options.get("class_weights") else {})})
+    found = []
+    for logits in (clean, dirty):
+        logits.requires_grad_()
+        result = loss(logits, target)
+        result.backward()
+        found.append((result.detach(), logits.grad))
+    torch.testing.assert_close(found[1], found[0])
+    assert found[1][1] is not None
+    assert not found[1][1][0, :, 1, 2].any()

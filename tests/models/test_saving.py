@@ -74,6 +74,8 @@ def _edit(folder: Path, **changes: Any) -> None:
         ({"format": 99}, "update segkit"),
         ({"format": None}, "not a segkit model configuration"),
         ({"labels": {"names": ["a", "a"]}}, "repeated: a"),
+        ({"labels": {"names": ["a", "b"]}}, "2 `labels` for a model of 3 classes"),
+        ({"options": {"num_classes": 10**13}}, "config.json"),
         ({"options": {"num_classes": 3, "encoder": "os.system"}}, "no encoder is named"),
     ],
 )

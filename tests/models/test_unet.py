@@ -77,6 +77,15 @@ def test_other_norms_train(norm: str) -> None:
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules())
 
 
+def test_scale_of_integers_is_saved_with_the_model() -> None:
+    model = UNet(2, in_channels=1, scale=4095).eval()
+    image = torch.randint(0, 4096, (1, 1, 32, 32))
+    with torch.no_grad():
+        torch.testing.assert_close(model(image.to(torch.uint16)), model(image / 4095), rtol=1e-4, atol=1e-4)
+    assert model.config is not None
+    assert model.config["options"]["scale"] == 4095
+
+
 def test_encoders_declare_what_they_give() -> None:
     encoder = create_encoder("plain")
     assert isinstance(encoder, PlainEncoder)

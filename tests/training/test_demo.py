@@ -32,14 +32,15 @@ def test_what_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.slow
-def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A fixed number of steps, about what two cores do in the demo's time, so that a busy machine changes nothing."""
     monkeypatch.setattr(demo_module, "_EPOCHS", 7)
     monkeypatch.setattr(demo_module, "_MINUTES", None)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        result = demo_module.demo(tmp_path)
+        result = demo_module.demo(tmp_path, seed=seed)
     finally:
         torch.set_num_threads(threads)
     assert len(result.evaluation) == 50

@@ -17,6 +17,7 @@ from segkit import Labels, Trainer, UNet, load, miou
 from segkit.datasets import Subset
 from segkit.errors import ConfigError, DataError, InputError, MissingFileError, ShapeError, TrainingError
 from segkit.training import History, TrainConfig
+from segkit.training.loader import Loader
 from segkit.training.loop import Run
 
 QUICK = {"epochs": 3, "batch_size": 4, "device": "cpu", "workers": 0}
@@ -179,11 +180,15 @@ def test_binary_task(squares: Any) -> None:
             super().__init__(count)
             self.labels = Labels(["square"], task="binary")
 
-    trainer = Trainer(UNet(1), epochs=10, batch_size=4, loss="cross_entropy + dice", device="cpu")
+    trainer = Trainer(
+        UNet(1), epochs=10, batch_size=4, loss="cross_entropy + dice", class_weights=(1.0, 2.0), device="cpu"
+    )
     trainer.fit(Binary(12))
     result = trainer.evaluate(Binary(4))
-    assert result.scores.names == ("background", "square")
+    assert result.scores.names == ("square",)
     assert result.scores.miou > 0.8
+    preds, targets = zip(*((result.sample(index)[2], result.sample(index)[1]) for index in range(4)), strict=True)
+    assert result.scores.miou == pytest.approx(miou(preds, targets, num_classes=1, task="binary"))
 
 
 def test_a_data_set_without_labels_has_numbered_classes(squares: Any, small_unet: Callable[[], UNet]) -> None:
@@ -207,6 +212,25 @@ def test_ignored_pixels_move_nothing(squares: Any, small_unet: Callable[[], UNet
     assert history.rows[0].val_miou is None
     for name, parameter in trainer.model.named_parameters():
         assert torch.equal(parameter, before[name])
+
+
+def test_a_step_of_ignored_pixels_is_skipped(squares: Any, small_unet: Callable[[], UNet]) -> None:
+    """Momentum, weight decay and batch statistics would move the model even where the gradient is 0."""
+
+    class Void(squares):  # type: ignore[misc]
+        def __getitem__(self, index: int) -> Any:
+            image, mask = super().__getitem__(index)
+            return image, torch.full_like(mask, 255)
+
+    data = Void(4)
+    trainer = Trainer(small_unet(), **{**QUICK, "epochs": 1, "weight_decay": 0.1})
+    trainer.model.labels = data.labels
+    run = trainer._prepare(data, None, data.labels)
+    run.model.train()
+    run._step(next(Loader(squares(4), labels=data.labels, batch_size=4).in_order()))
+    before = weights(run.model)
+    run._step(next(Loader(data, labels=data.labels, batch_size=4).in_order()))
+    assert_same(weights(run.model), before)
 
 
 def test_losses_that_are_not_finite_stop_before_the_weights_change(
@@ -236,6 +260,39 @@ def test_a_second_run_in_the_same_folder(squares: Any, small_unet: Callable[[], 
     assert (tmp_path / "last.safetensors").read_bytes() == kept
     longer = Trainer(small_unet(), **{**options, "epochs": 2})
     assert len(longer.fit(squares(4), resume=True)) == 2
+
+
+def test_a_resume_is_of_the_same_model_and_data(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
+    from segkit import Device
+
+    fp32, bf16 = (Device("cpu", precision=precision) for precision in ("fp32", "bf16"))  # type: ignore[arg-type]
+    options = {**QUICK, "epochs": 1, "out": tmp_path, "device": fp32}
+    Trainer(small_unet(), **options).fit(squares(4))
+    with pytest.raises(ConfigError, match=r"model was .*'norm': 'batch'.* and is .*'norm': 'group'"):
+        Trainer(UNet(2, norm="group"), **options).fit(squares(4), resume=True)
+    with pytest.raises(ConfigError, match="number of training items was 4 and is 7"):
+        Trainer(small_unet(), **options).fit(squares(7), resume=True)
+    history = Trainer(small_unet(), **{**options, "epochs": 2, "device": bf16}).fit(squares(4), resume=True)
+    assert history.notes == ["resumed with another precision (fp32, then bf16): not bit-equal"]
+
+
+def test_what_would_stop_a_validation_is_found_before_training(squares: Any, small_unet: Callable[[], UNet]) -> None:
+    reads: list[int] = []
+    train = squares(4, on_read=reads.append)
+    trainer = Trainer(small_unet(), **QUICK)
+    with pytest.raises(InputError, match="several items named square-0; each counts once"):
+        trainer.fit(train, Subset(squares(4), [0, 0, 1]))
+    other = squares(2)
+    other.labels = Labels(["ground", "square"], ignore_index=99)
+    with pytest.raises(InputError, match="training data ignores 255 and the validation data 99"):
+        trainer.fit(train, other)
+    assert reads == []
+
+
+def test_the_history_has_the_rates_that_were_used(squares: Any, small_unet: Callable[[], UNet]) -> None:
+    history = Trainer(small_unet(), **QUICK, schedule="cosine").fit(squares(8))
+    last = (2 * 3 - 1) / (2 * 3)  # progress before the last of two steps in three epochs
+    assert history.rows[-1].lr == pytest.approx(0.001 * 0.5 * (1 + np.cos(np.pi * last)))
 
 
 def test_resume_needs_a_run(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
@@ -327,6 +384,7 @@ def test_errors_of_a_reader_name_the_item(squares: Any, small_unet: Callable[[],
         ({"epochs": None}, "a run needs an end"),
         ({"epochs": 0}, "`epochs` must be at least 1"),
         ({"minutes": 0}, "`minutes` must be greater than 0"),
+        ({"class_weights": (1.0,)}, "one weight a class (2); got 1"),
         ({"class_weights": (1.0, 2.0, 3.0)}, "one weight a class (2); got 3"),
         ({"size": (32, 32)}, "give `augment` too"),
         ({"size": 32, "augment": "light"}, "`size` must be (height, width); got 32"),

@@ -12,7 +12,7 @@ from segkit.labels import Task
 __all__ = ["predict_batch"]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict_batch(model: nn.Module, images: Tensor, *, device: Device, task: Task = "multiclass") -> Tensor:
     """Return the predicted mask values of a batch, on the device.
 

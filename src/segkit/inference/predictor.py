@@ -99,7 +99,7 @@ class Predictor:
         if isinstance(image, str | Path):
             pixels = read_image(image)
         elif isinstance(image, Image.Image):
-            pixels = _from_array(np.asarray(image))
+            pixels = _from_array(np.asarray(_plain(image)))
         else:
             pixels = _from_array(image)
         if pixels.shape[0] != self.model.in_channels:
@@ -111,9 +111,19 @@ class Predictor:
         return pixels
 
 
+def _plain(image: Image.Image) -> Image.Image:
+    """A palette as its colours and black-and-white as grey, as `read_image` reads such files."""
+    if image.mode == "P":
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
 def _from_array(array: NDArray[Any]) -> Tensor:
     if array.ndim not in (2, 3):
         raise ShapeError(f"an image array must be (H, W) or (H, W, C); got {array.shape}")
+    if not array.size:
+        raise ShapeError(f"an image must have at least one pixel; got {array.shape}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == bool or array.dtype.kind not in "uif":
         raise InputError(f"an image array must be uint8, uint16 or floating point; got {array.dtype}")
     # PIL's arrays are read-only, which torch warns of.

@@ -18,8 +18,8 @@ __all__ = ["UNetDecoder"]
 class UNetDecoder(nn.Module):
     """Climb from the coarsest map to the finest: upsample, join the skip, convolve (Ronneberger et al. 2015).
 
-    Nearest upsampling and one 3x3 convolution a level. (Bilinear costs a quarter of a training step on a CPU, most of
-    it backward, and the convolution smooths as well.) The result has the stride of the finest feature.
+    Nearest upsampling, which is cheap forward and backward, and one 3x3 convolution a level, which smooths what it
+    leaves. The result has the stride of the finest feature.
 
     Args:
         out_channels: of the encoder's features, finest first.

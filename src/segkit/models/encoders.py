@@ -8,7 +8,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from segkit._checks import did_you_mean
+from segkit._checks import did_you_mean, listed
 from segkit.errors import InputError, UnknownNameError
 from segkit.models._blocks import ConvNormAct, Norm, Residual, init_weights
 
@@ -34,8 +34,7 @@ class Encoder(Protocol):
 class PlainEncoder(nn.Module):
     """Our own: residual stages that do most of their work at low resolution.
 
-    A strided 3x3 stem at half the resolution, then stages of basic residual blocks, each halving it. On two CPU cores
-    it trains about twice as fast as a ResNet-18 encoder.
+    A strided 3x3 stem at half the resolution, then stages of basic residual blocks, each halving it.
 
     Args:
         in_channels: channels of the image.
@@ -71,6 +70,24 @@ class PlainEncoder(nn.Module):
         return features[1:]
 
 
+def _is_timm(name: str) -> bool:
+    import timm
+
+    return name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))
+
+
+def _check_weights(name: str, weights: str | None) -> None:
+    import segmentation_models_pytorch as smp
+
+    if weights is None or name.startswith("tu-"):
+        return
+    known = list(smp.encoders.encoders[name]["pretrained_settings"])
+    if weights not in known:
+        raise UnknownNameError(
+            f"the encoder {name!r} has no weights {weights!r}{did_you_mean(weights, known)} (there is {listed(known)})"
+        )
+
+
 class _LibraryEncoder(nn.Module):
     """An encoder of segmentation-models-pytorch under our contract."""
 
@@ -79,11 +96,12 @@ class _LibraryEncoder(nn.Module):
         import segmentation_models_pytorch as smp
 
         known = smp.encoders.get_encoder_names()
-        if name not in known and not name.startswith("tu-"):
+        if name not in known and not _is_timm(name):
             raise UnknownNameError(
                 f"no encoder is named {name!r}{did_you_mean(name, ['plain', *known])} (there is 'plain', the "
                 f"{len(known)} of segmentation-models-pytorch such as 'resnet34', and timm's with 'tu-' in front)"
             )
+        _check_weights(name, weights)
         self.body: nn.Module = smp.encoders.get_encoder(name, in_channels=in_channels, depth=5, weights=weights)
         # The library's list begins with the image itself, and may hold empty maps (transformers have no stride 2).
         self._used = [level for level, count in enumerate(self.body.out_channels) if level > 0 and count > 0]

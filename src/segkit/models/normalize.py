@@ -56,7 +56,7 @@ class Normalize(nn.Module):
             if self.scale is None and image.dtype not in _SCALES:
                 raise InputError(
                     f"an image must be uint8, uint16 or floating point; got {image.dtype}. "
-                    "Convert it, or give the model a `scale`"
+                    "Convert it, or build the model with `scale`, the value that stands for 1.0"
                 )
             x = x / (self.scale or _SCALES[image.dtype])
         return (x - self.mean) / self.std

@@ -39,6 +39,7 @@ class UNet(Segmenter):
         norm: ``"batch"``, ``"group"`` (for batches of one or two) or ``"instance"``.
         mean: of the image a channel, after scaling to 0..1; None for ImageNet's (0.5 where there are not 3 channels).
         std: likewise; None for ImageNet's (0.25).
+        scale: the integer that stands for 1.0; None for the full scale of uint8 or uint16 (4095 for 12-bit images).
 
     Raises:
         UnknownNameError: an unknown encoder, norm or argument (with the nearest name).
@@ -72,6 +73,7 @@ class UNet(Segmenter):
         norm: Norm = "batch",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        scale: float | None = None,
     ) -> None:
         num_classes = check_int("num_classes", num_classes, minimum=1)
         in_channels = check_int("in_channels", in_channels, minimum=1)
@@ -90,7 +92,7 @@ class UNet(Segmenter):
             body,
             decoder,
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
-            Normalize(mean, std),
+            Normalize(mean, std, scale=scale),
             num_classes=num_classes,
             # Without the pretrained weights' name: the saved weights replace them.
             config={
@@ -103,6 +105,7 @@ class UNet(Segmenter):
                     "norm": norm,
                     "mean": mean,
                     "std": std,
+                    "scale": scale,
                 },
             },
         )

@@ -52,7 +52,9 @@ def _build(config: Any, path: Path) -> Segmenter:
         model = create_model(config["model"], **options)
         labels = config.get("labels")
         model.labels = None if labels is None else Labels.from_dict(labels)
-    except (InputError, TypeError) as error:
+        if model.labels is not None and model.labels.num_classes != model.num_classes:
+            raise ConfigError(f"{model.labels.num_classes} `labels` for a model of {model.num_classes} classes")
+    except (InputError, TypeError, RuntimeError) as error:  # torch's own, of sizes beyond any memory
         raise ConfigError(f"{path}: {error}") from error
     return model
 

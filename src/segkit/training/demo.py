@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from segkit._files import check_writable
 from segkit.datasets import StreetScenes
 from segkit.device import Device
 from segkit.models import UNet
@@ -37,7 +38,7 @@ def demo(
     Returns:
         The evaluation on the unseen scenes.
     """
-    out = Path(out)
+    out = check_writable(Path(out))
     train = StreetScenes(_TRAIN, size=_SIZE, seed=2 * seed)
     test = StreetScenes(_TEST, size=_SIZE, seed=2 * seed + 1)
     with torch.random.fork_rng([]):

@@ -149,7 +149,7 @@ def evaluate(
     if labels.task == "multilabel":
         raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
     loader = loader or Loader(dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0)
-    evaluation = Evaluation(len(labels.value_names), names=labels.value_names, ignore_index=labels.ignore_index)
+    evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     model = where.place(model).eval()
     with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
         for images, masks, indices in loader.in_order():
@@ -158,11 +158,11 @@ def evaluate(
                 matrices = kernels.confusion_matrix(
                     pred,
                     where.place(masks),
-                    num_classes=evaluation.num_classes,
+                    num_classes=len(labels.value_names),
                     ignore_index=labels.ignore_index,
                     per_image=True,
                 )
-            ignored = (masks == labels.ignore_index).sum(dim=(1, 2))
+            ignored = (masks.long() == labels.ignore_index).sum(dim=(1, 2))
             ids = [item_id(dataset, index) for index in indices]
             evaluation.add(matrices.cpu().numpy(), ids, num_ignored=ignored.numpy())
             bar.update(len(indices))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segkit._checks import check_choice, listed
 from segkit._files import check_writable, write_atomic
-from segkit.datasets import SegmentationDataset, create_dataset, list_datasets, read_image
+from segkit.datasets import SegmentationDataset, create_dataset, read_image
 from segkit.device import Device
 from segkit.errors import InputError
 from segkit.inference import load
@@ -37,7 +37,7 @@ def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationD
         UnknownNameError: no such data set, or no such split.
         InputError: a root that is missing, or given for generated scenes.
     """
-    check_choice("dataset", dataset, list_datasets())
+    check_choice("dataset", dataset, ("camvid", "street_scenes"))
     if dataset == "street_scenes":
         if root is not None:
             raise InputError(f"street_scenes are generated and have no `root`; got {root}")
@@ -112,6 +112,8 @@ def evaluate_model(
     device: Device | torch.device | str | None = None,
 ) -> Result:
     """Score a saved model on a split, and write the report if a path is given."""
+    if report is not None:
+        check_writable(Path(report).parent)
     predictor = load(model, device=device)
     result = evaluate(predictor.model, split_of(dataset, root, split), device=predictor.device)
     if report is not None:
@@ -143,12 +145,17 @@ def label_files(
             f"several images are named {listed(twice)}; their masks would replace each other: use a folder for each"
         )
     folder = check_writable(Path(out))
+    written = {(folder / f"{stem}{ending}").resolve() for stem in stems for ending in (".png", ".overlay.jpg")}
+    replaced = [str(path) for path in paths if path.resolve() in written]
+    if replaced:
+        raise InputError(f"the masks would replace the images {listed(replaced)}; choose another folder than {folder}")
     predictor = load(model, device=device)
     for path in paths:
+        image = read_image(path)
         mask = predictor.predict(path)
         labels = predictor.labels or Labels([f"class {value}" for value in range(max(predictor.model.num_classes, 2))])
         _write_mask(folder / f"{path.stem}.png", mask, labels)
-        picture = Image.fromarray(overlay(read_image(path), mask, labels))
+        picture = Image.fromarray(overlay(image, mask, labels))
         write_atomic(folder / f"{path.stem}.overlay.jpg", lambda name, picture=picture: picture.save(name, "jpeg"))  # type: ignore[misc]
         yield folder / f"{path.stem}.png"
 

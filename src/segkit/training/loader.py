@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,11 +71,12 @@ class Loader:
         self.seed = seed
         self.workers = workers
         self._free_bytes = cache_bytes
+        self._lock = threading.Lock()
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def batches_per_epoch(self) -> int:
-        """Full batches in one pass; the last few items of an epoch's order wait for the next one."""
+        """Full batches in one pass; the last few items of an epoch's order are left out of it."""
         return len(self.dataset) // self.batch_size
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -132,9 +134,10 @@ class Loader:
         image, mask = _tensor(image), _tensor(mask)
         self._check(image, mask, where)
         size = image.nbytes + mask.nbytes
-        if size <= self._free_bytes:
-            self._free_bytes -= size
-            self._cache[index] = image, mask
+        with self._lock:
+            if size <= self._free_bytes and index not in self._cache:
+                self._free_bytes -= size
+                self._cache[index] = image, mask
         return image, mask
 
     def _check(self, image: Tensor, mask: Tensor, where: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +87,10 @@ class Run:
         )
         self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(device.torch.type, enabled=device.precision == "fp16")
         self.state: _State = _State()
+        assert model.labels is not None
+        self._ignore_index = model.labels.ignore_index
         self._val_loader: Loader | None = None
         if val is not None:
-            assert model.labels is not None
             self._val_loader = Loader(val, labels=model.labels, batch_size=4, workers=config.workers)
         self._best: dict[str, Tensor] | None = None
         self._clock = time.monotonic()
@@ -131,6 +134,8 @@ class Run:
     def _step(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
+        if bool((batch.masks.long() == self._ignore_index).all()):
+            return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move anything either
         with self.device:
             with self.device.autocast():
                 logits = self.model(self.device.place(batch.images))
@@ -151,7 +156,8 @@ class Run:
         ids = listed(item_id(self.train.dataset, index) for index in batch.indices)
         return (
             f"the loss is {value} at step {self.state.steps} (epoch {self.state.epoch + 1}, lr {self._lr():.3g}, "
-            f"images {ids}); the weights were not touched. Try a lower `lr`, or precision fp32, and look at the images"
+            f"images {ids}); no step was taken on it, but batch "
+            "statistics may have seen it. Try a lower `lr`, or precision fp32, and look at the images"
         )
 
     def _count(self, value: float) -> None:
@@ -176,6 +182,8 @@ class Run:
         if state.finished and self.config.minutes is not None:
             self.history.note("the run was ended or paced by `minutes`, so its steps depend on the machine's speed")
         result = self._validate() if self._validation_is_due() else None
+        if result is not None:  # which took time: it may have been the last
+            state.finished = self.progress >= 1
         self.history.rows.append(self._row(result))
         if result is not None:
             bar.val_miou = result.scores.miou
@@ -207,7 +215,7 @@ class Run:
         return Epoch(
             epoch=state.epoch + 1,
             steps=state.steps,
-            lr=self._lr(),
+            lr=self.optimizer.param_groups[0]["lr"],
             loss=state.loss_sum / state.epoch_steps,
             seconds=state.seconds,
             images_per_second=state.epoch_steps * self.train.batch_size / state.epoch_seconds,
@@ -238,6 +246,8 @@ class Run:
         plain = {
             "run": dataclasses.asdict(self.state),
             "config": self.config.to_dict(),
+            "subject": self._subject(),
+            "machine": self._machine(),
             "history": self.history.to_dict(),
             "optimizer": optimizer_values,
             "scaler": self.scaler.state_dict(),
@@ -255,31 +265,50 @@ class Run:
         """
         assert self.out is not None
         tensors, plain = load_checkpoint(self.out / LAST)
-        self._check_config(plain["config"])
+        self._check_same(plain)
         prefix = "model."
         weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         self.model.load_state_dict(weights)
         unpack_optimizer(self.optimizer, tensors, plain["optimizer"])
-        self.scaler.load_state_dict(plain["scaler"])
+        if plain["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(plain["scaler"])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.torch.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device.torch)
         self.state = _State(**plain["run"])
         loaded = History.from_dict(plain["history"])
         self.history.rows, self.history.notes = loaded.rows, loaded.notes
+        for name, value in self._machine().items():
+            if plain["machine"][name] != value:
+                self.history.note(
+                    f"resumed with another {name} ({plain['machine'][name]}, then {value}): not bit-equal"
+                )
         self.state.finished = self.state.finished and self.progress >= 1  # more epochs may be asked for now
         if self.state.best_miou is not None:
             self._best = load_model(self.out / BEST).state_dict()
 
-    def _check_config(self, saved: dict[str, object]) -> None:
+    def _subject(self) -> dict[str, Any]:
+        """What a run is about: a resume with another one would be another run."""
+        assert self.model.labels is not None
+        data = self.train.dataset
+        ids = hashlib.sha256("\n".join(item_id(data, index) for index in range(len(data))).encode()).hexdigest()
+        return {
+            "model": self.model.config,
+            "labels": self.model.labels.to_dict(),
+            "number of training items": len(data),
+            "ids of the training items": ids,
+        }
+
+    def _machine(self) -> dict[str, Any]:
+        """What may change, at the price of the last bits."""
+        return {"precision": self.device.precision, "intra-op threads": torch.get_num_threads()}
+
+    def _check_same(self, saved: dict[str, Any]) -> None:
         # How long and with how many threads may change; what a step computes may not.
         free = {"epochs", "minutes", "workers"}
-        mine = json.loads(json.dumps(self.config.to_dict()))
-        changed = [
-            f"{name} was {saved.get(name)!r} and is {value!r}"
-            for name, value in mine.items()
-            if name not in free and saved.get(name) != value
-        ]
+        old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
+        new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
+        changed = [f"{name} was {value!r} and is {new[name]!r}" for name, value in old.items() if new[name] != value]
         if changed:
             raise ConfigError(
                 f"the run in {self.out} was started with other settings: {'; '.join(changed)}. "

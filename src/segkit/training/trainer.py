@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segkit._checks import suggests
+from segkit._checks import listed, suggests
 from segkit._files import check_writable, folder_lock, write_json
 from segkit.datasets import Pairs
 from segkit.device import Device
@@ -23,7 +24,7 @@ from segkit.models import Segmenter
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.history import History
-from segkit.training.loader import Loader, Transform
+from segkit.training.loader import Loader, Transform, item_id
 from segkit.training.loop import LAST, Run
 from segkit.training.signals import StopSignals
 from segkit.transforms import create_transform
@@ -46,7 +47,8 @@ class Trainer:
         batch_size: images a step.
         augment: a recipe of `segkit.transforms.list_transforms`, such as ``"street"``; None for none.
         size: ``(height, width)`` of the crops that ``augment`` makes; None for the size of the first image.
-        class_weights: one positive weight a class, for the losses that take them.
+        class_weights: one positive weight a class (background and foreground for a binary task), for the losses that
+            take them.
         label_smoothing: 0..1, for the losses that take it.
         seed: of the order, the augmentation and any dropout.
         workers: reading threads; 0 reads between the steps.
@@ -120,10 +122,9 @@ class Trainer:
             seed=seed,
             workers=workers,
         )
-        if class_weights is not None and len(class_weights) != model.num_classes:
-            raise InputError(
-                f"`class_weights` must have one weight a class ({model.num_classes}); got {len(class_weights)}"
-            )
+        expected = max(model.num_classes, 2)  # a binary task weighs background and foreground
+        if class_weights is not None and len(class_weights) != expected:
+            raise InputError(f"`class_weights` must have one weight a class ({expected}); got {len(class_weights)}")
         self.device: Device = Device.parse(device)
         self.out: Path | None = Path(out) if out is not None else None
         self.history: History = History()
@@ -195,7 +196,9 @@ class Trainer:
                 raise InputError(f"the {name} data is empty: expected at least one (image, mask) item")
         labels = dataset_labels(train, self.model.num_classes, known=self.model.labels)
         if val is not None:
-            check_same_classes(labels, dataset_labels(val, self.model.num_classes, known=labels), "validation")
+            theirs = dataset_labels(val, self.model.num_classes, known=labels)
+            check_same_classes(labels, theirs, "validation")
+            _check_validation(val, theirs, labels)
         return labels
 
     def _check_folder(self, resume: bool) -> None:
@@ -251,3 +254,20 @@ class Trainer:
             return None
         height, width = self.config.size or tuple(train[0][0].shape[-2:])
         return create_transform(self.config.augment, size=(height, width), ignore_index=labels.ignore_index)
+
+
+def _check_validation(val: Pairs, theirs: Labels, ours: Labels) -> None:
+    """Find before the first epoch what would stop the evaluation after it."""
+    if ours.task == "multilabel":
+        raise InputError(
+            "a multilabel task has no single confusion matrix and cannot be validated yet; leave out `val`"
+        )
+    if theirs.ignore_index != ours.ignore_index:
+        raise InputError(
+            f"the training data ignores {ours.ignore_index} and the validation data {theirs.ignore_index}; "
+            "give both the same `ignore_index`"
+        )
+    names = [item_id(val, index) for index in range(len(val))]
+    twice = sorted({name for name, count in Counter(names).items() if count > 1})
+    if twice:
+        raise InputError(f"the validation data has several items named {listed(twice)}; each counts once")
