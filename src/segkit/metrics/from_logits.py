@@ -13,10 +13,12 @@ from segkit.errors import ShapeError
 from segkit.metrics._blocks import Counter, OutOfRangeError, default_threads
 from segkit.metrics._inputs import TensorLike, as_array, check_classes, whole_numbers
 from segkit.metrics._planes import Logits
-from segkit.metrics._runs import BLOCK
 from segkit.metrics.counting import raise_out_of_range
 
 __all__ = ["confusion_matrix_from_logits"]
+
+PIECE = 1 << 17
+"""Pixels whose label map is made and counted at a time."""
 
 
 def confusion_matrix_from_logits(
@@ -36,7 +38,7 @@ def confusion_matrix_from_logits(
         target: ``(B, H, W)`` or ``(H, W)`` class ids or ``ignore_index``.
         ignore_index: the value of ``target`` that is not counted.
         per_image: one matrix an image.
-        threads: how many to count on; None is one for every half million pixels, up to the cores and four.
+        threads: how many to count on; None is one for every four million logits, up to the cores and four.
 
     Returns:
         ``(K, K)`` int64, rows target, columns prediction; ``(2, 2)`` for one plane; with ``per_image`` ``(B, ...)``.
@@ -55,12 +57,12 @@ def confusion_matrix_from_logits(
     planes = Logits(logits)
     truth = whole_numbers("target", as_array(target), "")
     truth = truth if planes.batched else truth[None]
-    B, _, H, W = planes.shape
+    B, K, H, W = planes.shape
     if truth.shape != (B, H, W):
         expected = (B, H, W) if planes.batched else (H, W)
         raise ShapeError(f"`target` must be {expected} for `logits` {planes.shape}; got {np.shape(as_array(target))}")
     check_classes(planes.num_classes, ignore_index)
-    threads = default_threads(8 * B * H * W) if threads is None else check_int("threads", threads, minimum=1)
+    threads = default_threads(K * B * H * W) if threads is None else check_int("threads", threads, minimum=1)
     matrices = _count(planes, truth, ignore_index, per_image, threads)
     return matrices if per_image else matrices[0]
 
@@ -95,9 +97,9 @@ def _count(planes: Logits, truth: NDArray[Any], ignore_index: int, per_image: bo
 
 
 def _pieces(truth: NDArray[Any]) -> Iterator[tuple[int, slice]]:
-    """Image and rows of pieces of at most a block."""
+    """Image and rows of pieces: small enough that threads share one image, too."""
     _, height, width = truth.shape
-    rows = max(1, BLOCK // max(width, 1))
+    rows = max(1, PIECE // max(width, 1))
     for image in range(len(truth)):
         for top in range(0, height, rows):
             yield image, slice(top, top + rows)
