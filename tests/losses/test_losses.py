@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segmentation_models_pytorch.losses import DiceLoss
 from torch.nn import functional as F
 
 from references.losses import slow_cross_entropy, slow_dice_loss
@@ -96,6 +97,18 @@ def test_binary_cross_entropy_is_torchs() -> None:
     target = torch.randint(0, 2, (2, 4, 5), generator=generator)
     expected = F.binary_cross_entropy_with_logits(logits[:, 0], target.double())
     torch.testing.assert_close(cross_entropy(logits, target, task="binary"), expected)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_dice_is_the_models_librarys_where_that_is_right(task: Any) -> None:
+    """Without ignored pixels, smoothing and absent classes; those it treats otherwise."""
+    generator = torch.Generator().manual_seed(0)
+    classes = 1 if task == "binary" else 3
+    logits = 3 * torch.randn((2, classes, 6, 7), generator=generator, dtype=torch.float64)
+    shape = (2, 3, 6, 7) if task == "multilabel" else (2, 6, 7)
+    target = torch.randint(0, 3 if task == "multiclass" else 2, shape, generator=generator)
+    theirs = DiceLoss(task)(logits, target[:, None] if task == "binary" else target)
+    torch.testing.assert_close(dice_loss(logits, target, task=task, smooth=0.0), theirs)
 
 
 @settings(max_examples=40)
