@@ -179,11 +179,11 @@ class Run:
     def _end_epoch(self, bar: RunBar) -> None:
         state = self.state
         state.finished = self.progress >= 1
+        result = self._validate() if self._validation_is_due() else None
+        # A validation takes time, too: it may have been the last.
+        state.finished = state.finished or self.progress >= 1
         if state.finished and self.config.minutes is not None:
             self.history.note("the run was ended or paced by `minutes`, so its steps depend on the machine's speed")
-        result = self._validate() if self._validation_is_due() else None
-        if result is not None:  # which took time: it may have been the last
-            state.finished = self.progress >= 1
         self.history.rows.append(self._row(result))
         if result is not None:
             bar.val_miou = result.scores.miou
