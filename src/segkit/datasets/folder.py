@@ -97,7 +97,7 @@ class FolderDataset(SegmentationDataset):
     def _ids(self, mask: NDArray[Any], path: Path) -> NDArray[Any]:
         if self._has_255_for_1 and (mask == 1).any():
             raise LabelError(
-                f"{path} holds the value 1, the first masks hold 0 and 255 alone: is 255 the class "
+                f"{path} holds the value 1, the masks looked at first hold 0 and 255 alone: is 255 the class "
                 f"{self.labels.value_names[1]!r}, or not labelled? Pass `values={{255: 1}}` or `values={{}}`"
             )
         mask = mask if self._table is None else self._table[mask]
@@ -115,7 +115,7 @@ class FolderDataset(SegmentationDataset):
             raise LabelError(f"{error}{_of_jpeg(path)}{hint}") from None
 
     def _looks_like_0_and_255(self) -> bool:
-        """Whether the first masks hold 255 and, but for 0, nothing else: then it is no void, but the second value."""
+        """Whether sampled masks hold 255 and, but for 0, nothing else: then it is no void, but the second value."""
         if len(self.labels.value_names) != 2 or self.labels.ignore_index != 255:
             return False
         found = np.zeros(256, bool)

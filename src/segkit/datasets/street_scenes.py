@@ -12,24 +12,11 @@ from segkit._checks import check_int
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._scene_random import Draws
 from segkit.datasets._scene_street import Scene, draw_scene
+from segkit.datasets._street_classes import STREET_CLASSES
 from segkit.errors import InputError
 from segkit.labels import Labels
 
 __all__ = ["SceneObject", "StreetScenes"]
-
-_CLASSES: dict[str, tuple[int, int, int]] = {
-    "sky": (128, 128, 128),
-    "building": (128, 0, 0),
-    "pole": (192, 192, 128),
-    "road": (128, 64, 128),
-    "pavement": (60, 40, 222),
-    "tree": (128, 128, 0),
-    "sign": (192, 128, 128),
-    "fence": (64, 64, 128),
-    "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0),
-    "bicyclist": (0, 128, 192),
-}
 
 _SMALLEST, _LARGEST = 32, 4096
 _FIRST_OBJECT = 3  # 0, 1 and 2 are sky, road and pavement
@@ -83,7 +70,9 @@ class StreetScenes(SegmentationDataset):
         count = check_int("n", n, minimum=1)
         self.size = _check_size(size)
         self.seed = check_int("seed", seed, minimum=0)
-        super().__init__(Labels(_CLASSES, palette=list(_CLASSES.values())), [f"scene-{i:05d}" for i in range(count)])
+        super().__init__(
+            Labels(STREET_CLASSES, palette=list(STREET_CLASSES.values())), [f"scene-{i:05d}" for i in range(count)]
+        )
 
     def __getitem__(self, index: int) -> Item:
         """The image ``(3, H, W)`` and its mask ``(H, W)``, both uint8."""

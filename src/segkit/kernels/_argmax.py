@@ -29,7 +29,7 @@ def argmax_labels(logits: Tensor, size: Sequence[int] | None = None) -> Tensor:
 
     Returns:
         ``(B, H, W)`` or ``(B, *size)`` class ids: uint8, or int32 for more than 256 classes. Of equal logits the lower
-        class wins. One class gives zeros; a binary task thresholds instead (``logits > 0``).
+        class wins. One class gives zeros; a binary task thresholds instead (``logits >= 0``).
 
     Raises:
         ShapeError: not ``(B, K, H, W)``, no class, or pixels out of none.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,9 @@ from segkit._rng import generator
 from segkit.datasets import Pairs
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
+from segkit.transforms import Transform
 
-__all__ = ["Batch", "Loader", "Transform", "item_id"]
-
-Transform: TypeAlias = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
+__all__ = ["Batch", "Loader", "item_id"]
 
 
 class Batch(NamedTuple):

@@ -24,10 +24,10 @@ from segkit.models import Segmenter
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.history import History
-from segkit.training.loader import Loader, Transform, item_id
+from segkit.training.loader import Loader, item_id
 from segkit.training.loop import LAST, Run
 from segkit.training.signals import StopSignals
-from segkit.transforms import create_transform
+from segkit.transforms import Transform, create_transform
 
 __all__ = ["Trainer"]
 
