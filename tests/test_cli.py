@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from PIL import Image
 
 from segkit import __version__
 from segkit.cli import main
+from segkit.labels import Labels
+from segkit.training.folders import read_labels
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "env")
 
@@ -74,6 +77,90 @@ def test_train_evaluate_predict(small_camvid: Path, tmp_path: Path, capsys: pyte
     assert "several images are named 0001TP_000000" in capsys.readouterr().err
 
 
+@pytest.fixture
+def own_folders(small_camvid: Path) -> list[object]:
+    """The options that name a folder of grey photos and one of masks with 0, 1 and, for void, 7."""
+    folder = small_camvid.parent / "eigene Bilder"
+    rng = np.random.default_rng(1)
+    for kind in ("photos", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(5):
+        mask = np.repeat(rng.choice(np.array([0, 1, 7], np.uint8), (4, 1)), 10, axis=0).repeat(48, axis=1)
+        Image.fromarray(mask * 30).save(folder / "photos" / f"blatt {index}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"blatt {index}_mask.png")
+    return ["--images", folder / "photos", "--masks", folder / "masks", "--mask-suffix", "_mask", "--values", "7=255"]
+
+
+TINY = ("--epochs", 1, "--size", "32x32", "--batch-size", 2, "--device", "cpu")
+
+
+def test_own_folders(own_folders: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert run("train", *own_folders, "--labels", "ground, leaf", "--out", out, *TINY) == 0, capsys.readouterr().err
+    split = json.loads((out / "split.json").read_text(encoding="utf-8"))
+    assert sorted(split["train"] + split["val"]) == [f"blatt {index}" for index in range(5)]
+    assert len(split["val"]) == 1
+    assert json.loads((out / "model" / "config.json").read_text(encoding="utf-8"))["labels"]["names"] == [
+        "ground",
+        "leaf",
+    ]
+    capsys.readouterr()
+    judged = ["evaluate", out / "model", *own_folders, "--device", "cpu", "--report", tmp_path / "page.html"]
+    assert run(*judged) == 0
+    assert "leaf" in capsys.readouterr().out, "the model knows its labels"
+    assert "photos" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert run(*judged, "--labels", "leaf,ground") == 2
+    assert "'leaf' is 1 in the model and 0 in the data" in capsys.readouterr().err
+
+
+def test_own_folders_to_validate_on_and_labels_in_a_file(own_folders: list[object], tmp_path: Path) -> None:
+    Labels(["ground", "leaf"]).save(tmp_path / "labels.json")
+    images, masks = own_folders[1], own_folders[3]
+    more = ["--labels", tmp_path / "labels.json", "--val-images", images, "--val-masks", masks]
+    assert run("train", *own_folders, *more, "--out", tmp_path / "run", *TINY) == 0
+    split = json.loads((tmp_path / "run" / "split.json").read_text(encoding="utf-8"))
+    assert len(split["train"]) == len(split["val"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "`labels` are needed to read masks: class names in the order of their ids"),
+        (["--labels", "ground,leaf", "--val-images", "."], "give both `val_images` and `val_masks`"),
+        (["--labels", "ground,leaf", "--dataset", "camvid"], "--images for folders of your own; give one or the other"),
+        (["--labels", "ground,leaf", "--root", "."], "give one or the other"),
+        (["--labels", "nowhere.json"], "no file nowhere.json"),
+        (["--labels", "ground,,leaf"], "`names` must be non-empty strings"),
+        (["--labels", "ground,leaf", "--values", "7=3"], "mask values outside 0..1"),
+        (["--labels", "ground,leaf", "--mask-suffix", ""], "`mask_suffix='_mask'` would pair them"),
+    ],
+)
+def test_misuse_of_own_folders(
+    own_folders: list[object], more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", *own_folders, *more, "--out", tmp_path / "run", *TINY) in (1, 2)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_image_is_no_data_to_split(own_folders: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(1, 5):
+        (Path(str(own_folders[1])) / f"blatt {index}.jpg").unlink()
+        (Path(str(own_folders[3])) / f"blatt {index}_mask.png").unlink()
+    assert run("train", *own_folders, "--labels", "ground,leaf", *TINY) == 2
+    assert "cannot be split into training and validation; add images, or name `val_images`" in capsys.readouterr().err
+
+
+def test_images_without_masks_are_no_folders_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--images", ".") == 2
+    assert "need both --images and --masks" in capsys.readouterr().err
+
+
+def test_one_name_is_a_binary_task() -> None:
+    assert read_labels("leaf") == Labels(["leaf"], task="binary")
+    assert read_labels("ground, leaf") == Labels(["ground", "leaf"])
+
+
 def test_env(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("env") == 0
     printed = capsys.readouterr().out
@@ -113,7 +200,9 @@ def test_misuse_exits_with_2(arguments: list[str], message: str, capsys: pytest.
     assert message in error
 
 
-@pytest.mark.parametrize("arguments", [["trian"], ["train", "--size", "12"], ["train", "--epoch"], []])
+@pytest.mark.parametrize(
+    "arguments", [["trian"], ["train", "--size", "12"], ["train", "--epoch"], ["train", "--values", "7"], []]
+)
 def test_unknown_words_exit_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run(*arguments)

@@ -15,6 +15,8 @@ from segkit import __version__
 from segkit.errors import DataError, InputError, MissingFileError, SegkitError
 
 if TYPE_CHECKING:
+    from segkit.training.folders import Folders
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 __all__ = ["main"]
@@ -24,10 +26,13 @@ Train, judge and use semantic-segmentation models.
 
   segkit demo                                   train on generated street scenes, in about two minutes
   segkit train --dataset camvid --root CamVid --out run --minutes 10
+  segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
   segkit evaluate run/model --dataset camvid --root CamVid --split val
   segkit predict run/model street.jpg --out masks
   segkit env                                    what this machine offers
 """
+
+_FOLDER_OPTIONS = ("images", "masks", "labels", "mask_suffix", "values", "val_images", "val_masks")
 
 _EPILOG = "Exit codes: 0 done, 1 the run failed, 2 wrong arguments, 130 after Ctrl-C, 143 after SIGTERM."
 
@@ -90,9 +95,18 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, xpu, or auto: the best one found")
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="street_scenes", help="camvid, or street_scenes: generated ones")
+def _add_data(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    parser.add_argument("--dataset", help="camvid, or street_scenes: generated ones (the default)")
     parser.add_argument("--root", help="folder of the data set (not for street_scenes)")
+    own = parser.add_argument_group("your own folders, instead of --dataset")
+    own.add_argument("--images", type=Path, help="folder of images")
+    own.add_argument("--masks", type=Path, help="folder of masks with the names of their images")
+    own.add_argument(
+        "--labels", help="class names in the order of their ids: 'road,car', or a JSON file of Labels.save"
+    )
+    own.add_argument("--mask-suffix", default="", help="what a mask's name has more: _mask for a.jpg and a_mask.png")
+    own.add_argument("--values", type=_values, metavar="N=ID,...", help="ids for values in the masks: 11=255 is void")
+    return own
 
 
 def _add_demo(commands: Commands) -> None:
@@ -104,7 +118,9 @@ def _add_demo(commands: Commands) -> None:
 
 def _add_train(commands: Commands) -> None:
     parser = _command(commands, "train", "train a U-Net on the train split, judged on the val split", _train)
-    _add_data(parser)
+    own = _add_data(parser)
+    own.add_argument("--val-images", type=Path, help="folder of images to validate on (default: a fifth of --images)")
+    own.add_argument("--val-masks", type=Path, help="their masks; frames of one video belong on one side")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--encoder", default="plain", help="plain, or one of segmentation-models-pytorch: resnet34 ...")
@@ -128,7 +144,7 @@ def _add_evaluate(commands: Commands) -> None:
     parser = _command(commands, "evaluate", "score a saved model and write a report", _evaluate)
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
     _add_data(parser)
-    parser.add_argument("--split", default="val", help="which split of the data set")
+    parser.add_argument("--split", default="val", help="which split of the data set; of your own folders all is judged")
     parser.add_argument("--report", type=Path, default=Path("report.html"), help="the page to write")
     _add_device(parser)
 
@@ -151,6 +167,30 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def _values(text: str) -> dict[int, int]:
+    try:
+        return {int(old): int(new) for old, _, new in (part.partition("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected VALUE=ID, such as 11=255 or 0=255,1=0; got {text!r}") from None
+
+
+def _data(arguments: argparse.Namespace) -> str | Folders:
+    """The data set's name, or the folders: whichever was given."""
+    from segkit.training.folders import Folders
+
+    given = {name: getattr(arguments, name) for name in _FOLDER_OPTIONS if getattr(arguments, name, None)}
+    if not given:
+        return str(arguments.dataset or "street_scenes")
+    if arguments.dataset or arguments.root:
+        raise InputError(
+            "--dataset and --root are for a known data set, "
+            f"--{next(iter(given)).replace('_', '-')} for folders of your own; give one or the other"
+        )
+    if "images" not in given or "masks" not in given:
+        raise InputError("folders of your own need both --images and --masks")
+    return Folders(**given)
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     from segkit.training import demo
 
@@ -164,9 +204,9 @@ def _train(arguments: argparse.Namespace) -> None:
     from segkit.training import jobs
 
     settings = vars(arguments).copy()
-    for name in ("run", "dataset", "root", "out"):
+    for name in ("run", "dataset", "root", "out", *_FOLDER_OPTIONS):
         del settings[name]
-    history, result = jobs.train(arguments.dataset, arguments.root, arguments.out, **settings)
+    history, result = jobs.train(_data(arguments), arguments.root, arguments.out, **settings)
     print(history)
     print(result)
     print(f"model   {arguments.out / 'model'}\nreport  {arguments.out / 'report.html'}")
@@ -177,7 +217,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     result = jobs.evaluate_model(
         arguments.model,
-        arguments.dataset,
+        _data(arguments),
         arguments.root,
         split=arguments.split,
         report=arguments.report,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segkit._checks import check_choice, listed
-from segkit._files import check_writable, write_atomic
+from segkit._files import check_writable, write_atomic, write_json
 from segkit.datasets import SegmentationDataset, create_dataset, read_image
 from segkit.device import Device
 from segkit.errors import InputError
@@ -21,6 +21,7 @@ from segkit.labels import Labels
 from segkit.models import UNet
 from segkit.report import overlay
 from segkit.training.evaluate import Result, evaluate
+from segkit.training.folders import Folders
 from segkit.training.history import History
 from segkit.training.trainer import Trainer
 
@@ -49,7 +50,7 @@ def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationD
 
 
 def train(
-    dataset: str,
+    dataset: str | Folders,
     root: str | Path | None,
     out: str | Path,
     *,
@@ -66,9 +67,10 @@ def train(
     """Train a U-Net on a data set's train split, judged on its val split.
 
     Args:
-        dataset: see `split_of`.
+        dataset: see `split_of`; or `Folders`, without a ``root``.
         root: likewise.
-        out: the run's folder: checkpoints, ``model/``, ``report.html``.
+        out: the run's folder: checkpoints, ``model/``, ``report.html``, and for folders ``split.json``, which says what
+            was trained on.
         encoder: of the U-Net.
         encoder_weights: likewise.
         epochs: 40 if neither these nor ``minutes`` are given.
@@ -80,10 +82,15 @@ def train(
         settings: further arguments of `Trainer`.
     """
     out = Path(out)
-    parts = split_of(dataset, root, "train"), split_of(dataset, root, "val")
+    parts = _parts_of(dataset, root, seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model = UNet(parts[0].num_classes, encoder=encoder, encoder_weights=encoder_weights)
+        model = UNet(
+            parts[0].num_classes,
+            in_channels=parts[0][0][0].shape[0],
+            encoder=encoder,
+            encoder_weights=encoder_weights,
+        )
     augment = None if augment == "none" else augment
     trainer = Trainer(
         model,
@@ -96,29 +103,47 @@ def train(
         **settings,
     )
     history = trainer.fit(*parts, resume=resume)
+    if isinstance(dataset, Folders):
+        write_json(out / "split.json", {"train": list(parts[0].ids), "val": list(parts[1].ids)})
     result = trainer.evaluate(parts[1])
     trainer.save(out / "model")
-    result.report(out / "report.html", title=f"{dataset}: val", train=parts[0])
+    result.report(out / "report.html", title=f"{_named(dataset)}: val", train=parts[0])
     return history, result
 
 
 def evaluate_model(
     model: str | Path,
-    dataset: str,
+    dataset: str | Folders,
     root: str | Path | None,
     *,
     split: str = "val",
     report: str | Path | None = None,
     device: Device | torch.device | str | None = None,
 ) -> Result:
-    """Score a saved model on a split, and write the report if a path is given."""
+    """Score a saved model on a split (of `Folders` on all there is), and write the report if a path is given."""
     if report is not None:
         check_writable(Path(report).parent)
     predictor = load(model, device=device)
-    result = evaluate(predictor.model, split_of(dataset, root, split), device=predictor.device)
+    if isinstance(dataset, Folders):
+        data, title = dataset.whole(predictor.labels), _named(dataset)
+    else:
+        data, title = split_of(dataset, root, split), f"{dataset}: {split}"
+    result = evaluate(predictor.model, data, device=predictor.device)
     if report is not None:
-        result.report(report, title=f"{dataset}: {split}")
+        result.report(report, title=title)
     return result
+
+
+def _parts_of(
+    dataset: str | Folders, root: str | Path | None, seed: int
+) -> tuple[SegmentationDataset, SegmentationDataset]:
+    if isinstance(dataset, Folders):
+        return dataset.parts(seed)
+    return split_of(dataset, root, "train"), split_of(dataset, root, "val")
+
+
+def _named(dataset: str | Folders) -> str:
+    return str(dataset.images) if isinstance(dataset, Folders) else dataset
 
 
 def label_files(
