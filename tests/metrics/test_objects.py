@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from segkit.errors import InputError, LabelError, ShapeError
-from segkit.metrics import confusion_matrix, object_scores, regions
+from segkit.metrics import Objects, confusion_matrix, match_objects, object_scores, regions
 
 maps = hnp.arrays(
     np.uint8,
@@ -137,6 +137,77 @@ def test_touching_objects_of_one_class_are_told_apart_by_instances():
     assert result.num_found[1, 0] == 1
 
 
+def rows_of(found):
+    columns = (found.images, found.classes, found.pixels, found.hits)
+    return [(*map(int, row), tuple(map(int, box))) for *row, box in zip(*columns, found.boxes, strict=True)]
+
+
+def one_at_a_time(preds, targets, owners):
+    """Each object's pixels, one by one."""
+    rows = []
+    for image, (pred, target, owner) in enumerate(zip(preds, targets, owners, strict=True)):
+        for number in range(owner.max(initial=-1) + 1):
+            mine = (owner == number) & (target != 255)
+            if mine.any():
+                down, across = np.nonzero(mine)
+                box = (down.min(), across.min(), down.max() + 1, across.max() + 1)
+                hits = int((mine & (pred == target)).sum())
+                rows.append((image, int(target[mine][0]), int(mine.sum()), hits, tuple(map(int, box))))
+    return rows
+
+
+@given(maps, maps, maps)
+def test_objects_equal_a_count_of_one_at_a_time(pred, target, first):
+    shape = np.minimum(np.minimum(pred.shape, target.shape), first.shape)
+    pred, target, first = (part[: shape[0], : shape[1]] for part in (pred, target, first))
+    pred = np.where(pred == 255, 1, pred)
+    found = match_objects([pred, pred], [target, first], num_classes=3)
+    assert rows_of(found) == one_at_a_time([pred, pred], [target, first], [regions(target).map, regions(first).map])
+    assert all(found.found == (found.recall >= 0.5))
+
+
+@given(maps, st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_instances_have_boxes_and_values_of_their_own(numbers, hidden):
+    owner = np.where(numbers == 255, -1, numbers.astype(int))  # of several parts, scattered
+    target = np.array([2, 0, 2, 255])[owner]  # the third, -1, is ignored
+    target[:1] = 255
+    pred = np.zeros_like(target)
+    found = match_objects(pred, target, num_classes=3, instances=[owner], values=[hidden])
+    expected = one_at_a_time([pred], [target], [owner])
+    assert rows_of(found) == expected
+    there = [number for number in range(3) if ((owner == number) & (target != 255)).any()]
+    assert found.values.tolist() == [hidden[number] for number in there]
+    scored = object_scores(pred, target, num_classes=3, instances=[owner], values=[hidden], bounds=[0.25, 0.75])
+    bins = found.bins([0.25, 0.75])
+    for k in range(3):
+        np.testing.assert_array_equal(scored.num_objects[k], np.bincount(bins[found.classes == k], minlength=3))
+
+
+@given(maps, maps)
+def test_thirds_are_those_of_object_scores(pred, target):
+    shape = np.minimum(pred.shape, target.shape)
+    pred, target = pred[: shape[0], : shape[1]], target[: shape[0], : shape[1]]
+    pred = np.where(pred == 255, 1, pred)
+    found, scored = match_objects(pred, target, num_classes=3), object_scores(pred, target, num_classes=3)
+    for k in range(3):
+        mine = found.classes == k
+        for total, part in (("num_found", found.found), ("pixels", found.pixels), ("hits", found.hits)):
+            sums = np.bincount(found.bins()[mine], weights=part[mine], minlength=3)
+            np.testing.assert_array_equal(getattr(scored, total)[k], sums)
+
+
+def test_objects_are_joined_and_chosen():
+    image = np.array([[0, 0, 1], [2, 2, 1]])
+    found = match_objects(image, image, num_classes=3)
+    both = Objects.joined([found, found])
+    assert both.classes.tolist() == [0, 1, 2] * 2
+    assert len(both[both.classes == 1]) == 2
+    assert both[:1].boxes.tolist() == [[0, 0, 1, 2]]
+    assert both.values is None
+    assert len(Objects.joined([])) == 0
+    assert len(match_objects([], [], num_classes=3)) == 0
+
+
 def test_arguments_are_checked():
     image = np.zeros((4, 4), int)
     with pytest.raises(ShapeError, match=r"\(H, W\)"):
@@ -149,6 +220,8 @@ def test_arguments_are_checked():
         object_scores(image, image, num_classes=2, bounds=[3, 1])
     with pytest.raises(InputError, match="`values` belong to `instances`"):
         object_scores(image, image, num_classes=2, bounds=[1], values=[[1]])
+    with pytest.raises(InputError, match="`values` need `bounds`"):
+        object_scores(image, image, num_classes=2, instances=[image], values=[[1]])
     with pytest.raises(InputError, match=r"one number an object \(1\); got 0"):
         object_scores(image, image, num_classes=2, bounds=[1], instances=[image], values=[[]])
     with pytest.raises(InputError, match=r"one item an image \(1\); got 2"):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         specificity,
     )
     from segkit.metrics.intervals import Comparison, Interval, compare
-    from segkit.metrics.objects import ObjectScores, object_scores
+    from segkit.metrics.objects import Objects, ObjectScores, match_objects, object_scores
     from segkit.metrics.protocols import list_protocols
     from segkit.metrics.surface import SurfaceScores, surface_scores
 
@@ -40,6 +40,7 @@ __all__ = [
     "Interval",
     "Metric",
     "ObjectScores",
+    "Objects",
     "Regions",
     "RiskCoverage",
     "Scores",
@@ -55,6 +56,7 @@ __all__ = [
     "f_beta",
     "iou",
     "list_protocols",
+    "match_objects",
     "miou",
     "object_scores",
     "pixel_accuracy",
@@ -75,6 +77,7 @@ _HOMES = {
     "Interval": "intervals",
     "Metric": "checks",
     "ObjectScores": "objects",
+    "Objects": "objects",
     "Regions": "_regions",
     "RiskCoverage": "calibration",
     "Scores": "_scores",
@@ -90,6 +93,7 @@ _HOMES = {
     "f_beta": "functions",
     "iou": "functions",
     "list_protocols": "protocols",
+    "match_objects": "objects",
     "miou": "functions",
     "object_scores": "objects",
     "pixel_accuracy": "functions",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segkit.metrics._dense import count_few, count_pixels, count_runs
 from segkit.metrics._runs import BLOCK, find_ends
+from segkit.metrics._threads import share
 
 __all__ = ["Counter", "OutOfRangeError", "Pair", "count_pairs", "default_threads"]
 
@@ -132,24 +133,17 @@ def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thre
         OutOfRangeError: a value outside the classes, in any of them.
     """
     cut = list(pairs) if threads == 1 else [piece for pair in pairs for piece in _pieces(*pair)]
-    threads = min(threads, len(cut))
-    pieces = iter(cut)
 
-    def work() -> NDArray[np.int64]:
+    def work(pieces: Iterator[Pair]) -> NDArray[np.int64]:
         counter = Counter(num_classes, ignore_index)
-        for p, t in pieces:  # a list's iterator hands each piece to one thread
+        for p, t in pieces:
             counter.count(p, t)
         return counter.take()
 
-    if threads <= 1:
-        return work()
-    total = np.zeros((num_classes, num_classes), np.int64)
-    from concurrent.futures import ThreadPoolExecutor  # costly to import
-
-    with ThreadPoolExecutor(threads) as pool:
-        for part in [pool.submit(work) for _ in range(threads)]:
-            total += part.result()
-    return total
+    first, *others = share(work, cut, threads)
+    for counts in others:
+        first += counts
+    return first
 
 
 def _pieces(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
