@@ -15,6 +15,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 ARGUMENTS = {
     "street_scenes.py": ["--scenes", "6", "--size", "48x64", "--epochs", "1", "--out", "out"],
     "own_pictures.py": ["pictures", "--epochs", "1", "--out", "out"],
+    "boxes.py": ["--model", "model", "--scenes", "2", "--out", "out"],
+    "camvid_story.py": ["--scenes", "16", "--size", "48x64", "--minutes", "0.01", "--out", "out"],
 }
 
 
@@ -35,8 +37,16 @@ def pictures(examples_folder):
     scenes.labels.save(examples_folder / "pictures/labels.json")
 
 
+@pytest.fixture
+def model(examples_folder):
+    """A folder with a model that has learnt nothing."""
+    from segkit import UNet
+
+    UNet(11).save(examples_folder / "model")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_it_runs(path, pictures, examples_folder, monkeypatch, capsys):
+def test_it_runs(path, pictures, model, examples_folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), *ARGUMENTS[path.name]])
     runpy.run_path(str(path), run_name="__main__")
     assert "miou" in capsys.readouterr().out.lower()
