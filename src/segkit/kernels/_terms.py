@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.errors import LabelError
-from segkit.kernels import cpu, reference
+from segkit.kernels import cpu, reference, triton
 from segkit.kernels._choice import Op
 from segkit.kernels._fused import FusedSums
 from segkit.kernels.reference.labels import outside
@@ -23,6 +23,12 @@ _sigmoid = Op("sigmoid_terms", reference.sigmoid_terms)
 _fused_softmax, _fused_sigmoid = FusedSums("softmax_terms"), FusedSums("sigmoid_terms")
 _softmax.register(
     "cpu", _fused_softmax.form("cpu", cpu.softmax_sums, cpu.softmax_gradient), unavailable=cpu.unavailable
+)
+_softmax.register(
+    "triton",
+    _fused_softmax.form("triton", triton.softmax_sums, triton.softmax_gradient),
+    unavailable=triton.unavailable,
+    refuse=triton.refuse_terms,
 )
 _sigmoid.register(
     "cpu", _fused_sigmoid.form("cpu", cpu.sigmoid_sums, cpu.sigmoid_gradient), unavailable=cpu.unavailable

@@ -1,0 +1,64 @@
+"""The Triton kernels as machine code, made without a GPU: nothing spills, and no address wraps at 2^31.
+
+A case is what a form is called with; `references.aot` compiles exactly what that call would launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="triton ships for Linux only")
+
+from references.aot import ARCHITECTURES, compiled, narrow_addresses
+from segkit.kernels import triton as forms
+
+CASES: dict[str, Callable[[], object]] = {}
+
+
+def batch(classes: int, dtype: torch.dtype, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and a target whose sizes are multiples of 16, as in practice: loads are wide."""
+    logits = torch.zeros((2, classes, 32, 64), dtype=dtype)
+    if layout == "channels_last":
+        logits = logits.contiguous(memory_format=torch.channels_last)
+    if layout == "cropped":
+        logits = torch.zeros((2, classes, 40, 70), dtype=dtype)[..., 3:35, 5:69]
+    return logits, torch.zeros((2, 32, 64), dtype=torch.uint8)
+
+
+def softmax_case(
+    classes: int, dtype: torch.dtype, layout: str, *, weighted: bool = False, smoothing: float = 0.0
+) -> Callable[[], object]:
+    def call() -> None:
+        logits, target = batch(classes, dtype, layout)
+        weights = torch.ones(classes) if weighted else None
+        slopes = (torch.zeros(()), torch.zeros(classes), torch.zeros(classes))
+        forms.softmax_sums(logits, target, weights, smoothing, 255, True, True)
+        forms.softmax_gradient(slopes, logits, target, weights, smoothing, 255, True, True)
+
+    return call
+
+
+for classes, dtype, layout in (
+    (2, torch.float32, "contiguous"),
+    (11, torch.bfloat16, "channels_last"),
+    (19, torch.float32, "contiguous"),
+    (19, torch.float16, "cropped"),
+    (150, torch.bfloat16, "contiguous"),
+    (256, torch.float32, "channels_last"),
+):
+    CASES[f"softmax {classes} {dtype} {layout}"] = softmax_case(classes, dtype, layout)
+CASES["softmax weighted, smoothed"] = softmax_case(19, torch.bfloat16, "contiguous", weighted=True, smoothing=0.1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("case", list(CASES))
+def test_nothing_spills_and_no_address_wraps(case: str, architecture: int) -> None:
+    kernels = compiled(CASES[case], architecture)
+    assert kernels
+    for kernel in kernels:
+        assert kernel.usage["STACK"] == kernel.usage["LOCAL"] == 0, (kernel.name, kernel.usage)
+        assert 0 < kernel.usage["REG"] <= 255
+        assert narrow_addresses(kernel.ttir) == [], kernel.name
