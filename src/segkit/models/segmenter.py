@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
 from segkit.models._saving import write_model
+from segkit.models._upsample import upsample
 from segkit.models.encoders import Encoder
 from segkit.models.normalize import Normalize
 
@@ -80,10 +80,7 @@ class Segmenter(nn.Module):
         height, width = image.shape[-2:]
         x = _pad_to_cells(self.normalize(image), self.stride)
         logits = self.head(self.decoder(self.encoder(x)))
-        scale = float(self.decoder.stride)  # type: ignore[arg-type]
-        if scale > 1:
-            logits = F.interpolate(logits, scale_factor=scale, mode="bilinear", align_corners=False)
-        return cast(Tensor, logits[..., :height, :width])
+        return upsample(logits, cast(int, self.decoder.stride), (height, width))
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``config.json`` into ``folder``, made if needed; `segkit.load` reads them.
