@@ -25,7 +25,7 @@ _DESCRIPTION = """\
 Train, judge and use semantic-segmentation models.
 
   segkit demo                                   train on generated street scenes, in about two minutes
-  segkit train --dataset camvid --root CamVid --out run --minutes 10
+  segkit train --dataset camvid --root CamVid --out run --recipe street
   segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
   segkit evaluate run/model --dataset camvid --root CamVid --split val
   segkit predict run/model street.jpg --out masks
@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    pass
+    """Shows defaults, where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
 
 
 def _command(commands: Commands, name: str, summary: str, run: object) -> argparse.ArgumentParser:
@@ -125,16 +128,18 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--encoder", default="plain", help="plain, or one of segmentation-models-pytorch: resnet34 ...")
     parser.add_argument("--encoder-weights", help="pretrained weights of that encoder, such as imagenet")
-    parser.add_argument("--loss", default="cross_entropy", help="a name or a sum: 'cross_entropy + 0.5*dice'")
-    parser.add_argument("--optimizer", default="adam", help="adam, adamw or sgd")
-    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--weight-decay", type=float, default=0.0, help="of the optimiser")
-    parser.add_argument("--schedule", default="one_cycle", help="constant, cosine or one_cycle")
-    parser.add_argument("--epochs", type=int, help="passes over the data (default: 40, or none with --minutes)")
+    parser.add_argument("--recipe", default="plain", help="plain, or street: 20 minutes; the options below change it")
+    parser.add_argument("--loss", help="a name or a sum: 'cross_entropy + 0.5*dice'")
+    parser.add_argument("--optimizer", help="adam, adamw or sgd")
+    parser.add_argument("--lr", type=float, help="peak learning rate")
+    parser.add_argument("--weight-decay", type=float, help="of the optimiser")
+    parser.add_argument("--schedule", help="constant, cosine or one_cycle")
+    parser.add_argument("--epochs", type=int, help="passes over the data")
     parser.add_argument("--minutes", type=float, help="time limit, validations included")
-    parser.add_argument("--batch-size", type=int, default=8, help="images a step")
-    parser.add_argument("--augment", default="street", help="light, street, or none")
-    parser.add_argument("--size", type=_size, default=(192, 256), metavar="HxW", help="of the training crops")
+    parser.add_argument("--batch-size", type=int, help="images a step")
+    parser.add_argument("--augment", help="light, street, or none")
+    parser.add_argument("--size", type=_size, metavar="HxW", help="of the training crops")
+    parser.add_argument("--balance", type=float, help="lift rare classes: weights of share^-BALANCE (0 to 1)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.add_argument("--workers", type=int, default=2, help="reading threads")
     _add_device(parser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import threading
@@ -127,6 +128,35 @@ def test_optimizer_state_goes_through_a_checkpoint(name: str, tmp_path: Path) ->
     step(model, optimizer, 3.0)
     step(other, again, 3.0)
     assert torch.equal(model.weight, other.weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_step_is_that_of_torch_with_decay_on_weights_alone(name: str) -> None:
+    kinds = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+    }
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    ours[0].bias.requires_grad_(False)
+    theirs = copy.deepcopy(ours)
+    optimizer = create_optimizer(name, ours.parameters(), lr=0.1, weight_decay=0.3)
+    plain = kinds[name](
+        [
+            {"params": [theirs[0].weight], "weight_decay": 0.3},
+            {"params": [theirs[1].weight, theirs[1].bias], "weight_decay": 0.0},
+        ],
+        lr=0.1,
+    )
+    for _ in range(3):
+        image = torch.randn(2, 3, 5, 5)
+        for model, stepper in ((ours, optimizer), (theirs, plain)):
+            stepper.zero_grad()
+            (model(image) ** 3).sum().backward()
+            stepper.step()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, reference)
 
 
 @pytest.mark.parametrize("keep", [0, 8, 60, 150])

@@ -20,9 +20,11 @@ from segkit.inference import load
 from segkit.labels import Labels
 from segkit.models import UNet
 from segkit.report import overlay
+from segkit.training.balance import balanced_weights
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.folders import Folders
 from segkit.training.history import History
+from segkit.training.recipes import recipe_settings
 from segkit.training.trainer import Trainer
 
 __all__ = ["evaluate_model", "label_files", "split_of", "train"]
@@ -54,12 +56,9 @@ def train(
     root: str | Path | None,
     out: str | Path,
     *,
+    recipe: str = "plain",
     encoder: str = "plain",
     encoder_weights: str | None = None,
-    epochs: int | None = None,
-    minutes: float | None = None,
-    augment: str | None = "street",
-    size: tuple[int, int] | None = (192, 256),
     seed: int = 0,
     resume: bool = False,
     **settings: Any,
@@ -71,17 +70,15 @@ def train(
         root: likewise.
         out: the run's folder: checkpoints, ``model/``, ``report.html``, and for folders ``split.json``, which says what
             was trained on.
+        recipe: the settings to begin with, see `segkit.training.recipes`: ``"plain"`` or ``"street"``.
         encoder: of the U-Net.
         encoder_weights: likewise.
-        epochs: 40 if neither these nor ``minutes`` are given.
-        minutes: the time limit.
-        augment: a recipe, or ``"none"``.
-        size: of the crops.
         seed: of weights, order and augmentation.
         resume: go on with the run in ``out``.
-        settings: further arguments of `Trainer`.
+        settings: arguments of `Trainer` that replace the recipe's; ``augment="none"`` for none.
     """
     out = Path(out)
+    chosen = recipe_settings(recipe, settings)
     parts = _parts_of(dataset, root, seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -91,17 +88,12 @@ def train(
             encoder=encoder,
             encoder_weights=encoder_weights,
         )
-    augment = None if augment == "none" else augment
-    trainer = Trainer(
-        model,
-        epochs=40 if epochs is None and minutes is None else epochs,
-        minutes=minutes,
-        augment=augment,
-        size=size if augment else None,
-        seed=seed,
-        out=out,
-        **settings,
-    )
+    if chosen["augment"] == "none":
+        chosen |= {"augment": None, "size": None}
+    balance = chosen.pop("balance")
+    if balance:
+        chosen["class_weights"] = balanced_weights(parts[0], parts[0].labels, power=balance)
+    trainer = Trainer(model, seed=seed, out=out, **chosen)
     history = trainer.fit(*parts, resume=resume)
     if isinstance(dataset, Folders):
         write_json(out / "split.json", {"train": list(parts[0].ids), "val": list(parts[1].ids)})

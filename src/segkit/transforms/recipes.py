@@ -26,10 +26,10 @@ def light(*, size: tuple[int, int], ignore_index: int) -> Augment:
 
 @RECIPES.register("street")
 def street(*, size: tuple[int, int], ignore_index: int) -> Augment:
-    """For pictures with an upright: a left-right flip, zoom from half to twice, light and weather."""
+    """For pictures with an upright: a left-right flip, zoom from 3/4 to 3/2, light and weather."""
     return Augment(
         size=size,
-        scale=(0.5, 2.0),
+        scale=(0.75, 1.5),
         aspect=1.1,
         brightness=0.3,
         contrast=0.3,
@@ -54,8 +54,8 @@ def create_transform(name: str, *, size: tuple[int, int], ignore_index: int = IG
     """Build an augmentation recipe by name.
 
     Args:
-        name: one of `list_transforms`: ``"light"`` (flip, zoom 0.8 to 1.25) or ``"street"`` (flip, zoom 0.5 to 2,
-            colour).
+        name: one of `list_transforms`: ``"light"`` (flip, zoom 0.8 to 1.25) or ``"street"`` (flip, zoom 0.75 to
+            1.5, colour).
         size: (height, width) of what comes out; a crop, at the zoom that was drawn.
         ignore_index: the mask's value where the crop sticks out of the image.
 
@@ -67,6 +67,6 @@ def create_transform(name: str, *, size: tuple[int, int], ignore_index: int = IG
 
     Example:
         >>> create_transform("street", size=(256, 352)).scale
-        (0.5, 2.0)
+        (0.75, 1.5)
     """
     return RECIPES[name](size=size, ignore_index=ignore_index)
