@@ -130,13 +130,13 @@ def test_sums_pass_the_common_checks(spec: str) -> None:
 
 def test_a_sum_reads_the_logits_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[bool, bool]] = []
-    real = _create.compute_terms
+    real = _create.compute_sums
 
     def counted(logits: Tensor, target: Tensor, wanted: Any, **options: Any) -> Any:
         calls.append((wanted.cross_entropy, wanted.regions))
         return real(logits, target, wanted, **options)
 
-    monkeypatch.setattr(_create, "compute_terms", counted)
+    monkeypatch.setattr(_create, "compute_sums", counted)
     create_loss("cross_entropy + dice")(LOGITS, TARGET)
     assert calls == [(True, True)]
 

@@ -12,32 +12,13 @@ from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 from torch.nn import functional as F
 
+from references.batches import batches, weights_for
 from references.losses import slow_cross_entropy, slow_dice_loss
 from segkit.errors import InputError, LabelError, ShapeError
 from segkit.labels import TASKS
 from segkit.losses import CrossEntropy, Dice, check_loss, create_loss, cross_entropy, dice_loss, list_losses
 
 FUNCTIONS = [cross_entropy, dice_loss]
-
-
-@st.composite
-def batches(draw: st.DrawFn, tasks: tuple[str, ...] = TASKS) -> tuple[str, torch.Tensor, torch.Tensor, int]:
-    """A task, float64 logits, a target with ignored pixels, and the ignored value."""
-    task = draw(st.sampled_from(tasks))
-    batch, height, width = draw(st.sampled_from([(1, 1, 1), (2, 3, 4), (3, 1, 5), (1, 7, 2), (1, 8, 8)]))
-    classes = 1 if task == "binary" else draw(st.integers(1, 5))
-    values = classes if task == "multiclass" else 2
-    ignore_index = draw(st.sampled_from([255, -100, 7]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
-    shape = (batch, classes, height, width) if task == "multilabel" else (batch, height, width)
-    logits = draw(st.sampled_from([0.1, 3.0, 30.0])) * rng.standard_normal((batch, classes, height, width))
-    target = rng.integers(0, values, shape)
-    target[rng.random(shape) < draw(st.sampled_from([0.0, 0.4, 1.0]))] = ignore_index
-    return task, torch.from_numpy(logits), torch.from_numpy(target), ignore_index
-
-
-def weights_for(task: str, classes: int) -> list[float]:
-    return [0.5 + 0.75 * k for k in range(2 if task == "binary" else classes)]
 
 
 @given(batches(), st.booleans(), st.sampled_from([0.0, 0.1, 1.0]))
@@ -156,6 +137,10 @@ def test_gradients_are_exact(case: tuple[str, torch.Tensor, torch.Tensor, int]) 
         ("cross_entropy", {"label_smoothing": 0.1}),
         ("dice", {}),
         ("dice", {"absent": "penalize"}),
+        ("jaccard", {"smooth": 0.0}),
+        ("tversky", {"alpha": 0.3, "beta": 0.7}),
+        ("focal_tversky", {"absent": "penalize"}),
+        ("matthews", {}),
         ("0.3*cross_entropy + 2*dice", {"label_smoothing": 0.1, "smooth": 0.0}),
     ):
         loss = create_loss(

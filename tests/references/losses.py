@@ -67,6 +67,19 @@ def slow_cross_entropy(
     return total / weight if weight else 0.0
 
 
+def slow_regions(
+    logits: Floats, target: NDArray[Any], task: str, ignore_index: int
+) -> list[tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Each class's probabilities, where it is the target, and where its plane counts."""
+    if task == "multiclass":
+        probs = np.apply_along_axis(slow_softmax, 1, logits)
+        return [(probs[:, k], target == k, target != ignore_index) for k in range(logits.shape[1])]
+    return [
+        (np.apply_along_axis(slow_softmax, 1, pair)[:, 1], plane == 1, plane != ignore_index)
+        for pair, plane in two_classes(logits, target)
+    ]
+
+
 def slow_dice_loss(
     logits: Floats,
     target: NDArray[Any],
@@ -77,14 +90,7 @@ def slow_dice_loss(
     ignore_index: int = 255,
 ) -> float:
     """The weighted mean over the counted classes, 0 without one."""
-    if task == "multiclass":
-        probs = np.apply_along_axis(slow_softmax, 1, logits)
-        regions = [(probs[:, k], target == k, target != ignore_index) for k in range(logits.shape[1])]
-    else:
-        regions = [
-            (np.apply_along_axis(slow_softmax, 1, pair)[:, 1], plane == 1, plane != ignore_index)
-            for pair, plane in two_classes(logits, target)
-        ]
+    regions = slow_regions(logits, target, task, ignore_index)
     total = weight = 0.0
     for k, (prob, truth, valid) in enumerate(regions):
         inside, size = prob[truth & valid].sum(), prob[valid].sum() + (truth & valid).sum()
@@ -92,4 +98,56 @@ def slow_dice_loss(
             own = 1.0 if weights is None or task == "binary" else float(weights[k])
             total += own * (1 - (2 * inside + smooth) / (size + smooth))
             weight += own
+    return total / weight if weight else 0.0
+
+
+def slow_counts(prob: Floats, truth: NDArray[np.bool_], valid: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """(TP, FP, FN, TN) counted in probabilities."""
+    inside, outside = truth & valid, valid & ~truth
+    return prob[inside].sum(), prob[outside].sum(), (1 - prob[inside]).sum(), (1 - prob[outside]).sum()
+
+
+def slow_tversky_loss(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    gamma: float = 1.0,
+    smooth: float = 1.0,
+    absent: str = "skip",
+    ignore_index: int = 255,
+) -> float:
+    """The weighted mean over the counted classes, each to the power 1 / gamma; 0 without one."""
+    total = weight = 0.0
+    for k, (prob, truth, valid) in enumerate(slow_regions(logits, target, task, ignore_index)):
+        if not (truth & valid).any() and absent == "skip":
+            continue
+        hits, false_alarms, misses, _ = slow_counts(prob, truth, valid)
+        size = hits + alpha * false_alarms + beta * misses + smooth
+        loss = 1 - (hits + smooth) / size if size else 0.0
+        own = 1.0 if weights is None or task == "binary" else float(weights[k])
+        total += own * max(loss, 0.0) ** (1 / gamma)
+        weight += own
+    return total / weight if weight else 0.0
+
+
+def slow_matthews_loss(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    ignore_index: int = 255,
+) -> float:
+    """The weighted mean over the classes that have some pixels and lack some, of one minus the coefficient."""
+    total = weight = 0.0
+    for k, (prob, truth, valid) in enumerate(slow_regions(logits, target, task, ignore_index)):
+        if not (truth & valid).any() or not (valid & ~truth).any():
+            continue
+        tp, fp, fn, tn = slow_counts(prob, truth, valid)
+        coefficient = (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+        own = 1.0 if weights is None or task == "binary" else float(weights[k])
+        total += own * (1 - coefficient)
+        weight += own
     return total / weight if weight else 0.0

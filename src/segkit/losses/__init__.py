@@ -8,16 +8,27 @@ from segkit.losses._check import check_loss
 from segkit.losses._create import create_loss, list_losses, register_loss
 from segkit.losses._cross_entropy import CrossEntropy, cross_entropy
 from segkit.losses._dice import Dice, dice_loss
+from segkit.losses._jaccard import Jaccard, jaccard_loss
+from segkit.losses._matthews import Matthews, matthews_loss
 from segkit.losses._prepare import Loss
+from segkit.losses._tversky import FocalTversky, Tversky, focal_tversky_loss, tversky_loss
 
 __all__ = [
     "CrossEntropy",
     "Dice",
+    "FocalTversky",
+    "Jaccard",
     "Loss",
+    "Matthews",
+    "Tversky",
     "check_loss",
     "create_loss",
     "cross_entropy",
     "dice_loss",
+    "focal_tversky_loss",
+    "jaccard_loss",
     "list_losses",
+    "matthews_loss",
     "register_loss",
+    "tversky_loss",
 ]

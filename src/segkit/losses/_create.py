@@ -8,7 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from segkit._checks import check_unknown_options
 from segkit._registry import Registry
 from segkit.errors import InputError
-from segkit.kernels import Terms
 from segkit.labels import IGNORE_INDEX, Task
 from segkit.losses._cross_entropy import CrossEntropy
 from segkit.losses._dice import Dice
-from segkit.losses._prepare import Loss, TermsLoss, compute_terms
+from segkit.losses._jaccard import Jaccard
+from segkit.losses._matthews import Matthews
+from segkit.losses._prepare import Loss, Sums, TermsLoss, Wanted, compute_sums
+from segkit.losses._tversky import FocalTversky, Tversky
 
 __all__ = ["LossSum", "create_loss", "list_losses", "register_loss"]
 
@@ -49,6 +51,10 @@ def register_loss(name: str) -> Callable[[AnyLoss], AnyLoss]:
 
 register_loss("cross_entropy")(CrossEntropy)
 register_loss("dice")(Dice)
+register_loss("focal_tversky")(FocalTversky)
+register_loss("jaccard")(Jaccard)
+register_loss("matthews")(Matthews)
+register_loss("tversky")(Tversky)
 
 
 def list_losses(pattern: str = "*") -> list[str]:
@@ -58,8 +64,8 @@ def list_losses(pattern: str = "*") -> list[str]:
         pattern: a shell pattern that the names must match.
 
     Example:
-        >>> list_losses()
-        ['cross_entropy', 'dice']
+        >>> list_losses("*tversky")
+        ['focal_tversky', 'tversky']
     """
     return LOSSES.names(pattern)
 
@@ -147,25 +153,24 @@ class LossSum(Loss):
         self.losses = nn.ModuleList(losses)
         self.weights = tuple(weights)
         self.names = tuple(names)
-        wanted = [loss for loss in losses if isinstance(loss, TermsLoss)]
-        self._wanted = functools.reduce(operator.or_, (loss.wanted for loss in wanted)) if wanted else None
+        wanted = [loss.wanted for loss in losses if _shares(loss)]
+        self._wanted: Wanted | None = functools.reduce(operator.or_, wanted) if wanted else None
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the weighted sum, a scalar."""
-        terms = self._terms(logits, target)
+        sums = self._sums(logits, target)
         parts = [
-            loss.from_terms(terms) if terms is not None and isinstance(loss, TermsLoss) else loss(logits, target)
-            for loss in self.losses
+            loss.from_sums(sums) if sums is not None and _shares(loss) else loss(logits, target) for loss in self.losses
         ]
         return torch.stack([weight * part for weight, part in zip(self.weights, parts, strict=True)]).sum()
 
-    def _terms(self, logits: Tensor, target: Tensor) -> Terms | None:
+    def _sums(self, logits: Tensor, target: Tensor) -> Sums | None:
         """The sums that all terms made of them share."""
         if self._wanted is None:
             return None
-        shared = [loss for loss in self.losses if isinstance(loss, TermsLoss)]
-        weights = next((loss.class_weights for loss in shared if loss.class_weights is not None), None)
-        return compute_terms(
+        shared = [loss.class_weights for loss in self.losses if _shares(loss)]
+        weights = next((weights for weights in shared if weights is not None), None)
+        return compute_sums(
             logits, target, self._wanted, task=self.task, class_weights=weights, ignore_index=self.ignore_index
         )
 
@@ -173,3 +178,8 @@ class LossSum(Loss):
         """The sum as `create_loss` reads it."""
         terms = (f"{weight:g}*{name}" for weight, name in zip(self.weights, self.names, strict=True))
         return f"{' + '.join(terms)}, {super().extra_repr()}"
+
+
+def _shares(loss: nn.Module) -> TypeGuard[TermsLoss]:
+    """Whether a loss is made of the sums over all valid pixels."""
+    return isinstance(loss, TermsLoss) and loss.wanted.hardest is None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from segkit._checks import check_number
-from segkit.kernels import Terms
+from segkit._checks import check_number, suggests
 from segkit.labels import IGNORE_INDEX, Task
-from segkit.losses._prepare import ClassWeights, TermsLoss, Wanted, compute_terms, ratio
+from segkit.losses._hardest import Hardest
+from segkit.losses._prepare import USUAL, ClassWeights, Sums, TermsLoss, Wanted, compute_sums, ratio
 
 __all__ = ["CrossEntropy", "cross_entropy"]
 
 
+@suggests(**USUAL)
 def cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -19,6 +20,8 @@ def cross_entropy(
     task: Task = "multiclass",
     class_weights: ClassWeights | None = None,
     label_smoothing: float = 0.0,
+    top_k: float = 1.0,
+    ohem_threshold: float = 0.0,
     ignore_index: int = IGNORE_INDEX,
 ) -> Tensor:
     r"""Return the mean cross-entropy of the valid pixels.
@@ -34,6 +37,10 @@ def cross_entropy(
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
         class_weights: one weight >= 0 a class; two (background, foreground) for a binary task.
         label_smoothing: the share of each pixel's target that is spread evenly over the classes, in 0..1.
+        top_k: the share of the valid pixels that counts, above 0 and at most 1: those with the highest loss. Of
+            ``n`` valid pixels ``ceil(top_k * n)`` are kept; the mean is over them.
+        ohem_threshold: pixels whose class has a probability below it are kept too, however many (online hard example
+            mining; 0.7 is usual, with a ``top_k`` below 1 for the fewest that are kept).
         ignore_index: the target value to ignore; any integer.
 
     Returns:
@@ -50,16 +57,24 @@ def cross_entropy(
         >>> round(cross_entropy(logits, torch.tensor([[[0, 1, 255]]])).item(), 4)
         0.6931
 
-    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing).
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7 (label smoothing);
+    Wu et al. 2016, "Bridging category-level and instance-level semantic image segmentation", section 3.1 (hard pixels).
     """
-    wanted = Wanted(cross_entropy=True, label_smoothing=label_smoothing)
-    terms = compute_terms(logits, target, wanted, task=task, class_weights=class_weights, ignore_index=ignore_index)
-    return ratio(terms.cross_entropy, terms.weight)
+    wanted = _wanted(label_smoothing, top_k, ohem_threshold)
+    sums = compute_sums(logits, target, wanted, task=task, class_weights=class_weights, ignore_index=ignore_index)
+    return ratio(sums.cross_entropy, sums.weight)
+
+
+def _wanted(label_smoothing: float, top_k: float, ohem_threshold: float) -> Wanted:
+    check_number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
+    hardest = Hardest(top_k, ohem_threshold) if top_k != 1 or ohem_threshold != 0 else None
+    return Wanted(cross_entropy=True, label_smoothing=label_smoothing, hardest=hardest)
 
 
 class CrossEntropy(TermsLoss):
     """`cross_entropy` as a module; in the registry it is ``"cross_entropy"``."""
 
+    @suggests(**USUAL)
     def __init__(
         self,
         *,
@@ -67,11 +82,12 @@ class CrossEntropy(TermsLoss):
         ignore_index: int = IGNORE_INDEX,
         class_weights: ClassWeights | None = None,
         label_smoothing: float = 0.0,
+        top_k: float = 1.0,
+        ohem_threshold: float = 0.0,
     ) -> None:
-        smoothing = check_number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
-        wanted = Wanted(cross_entropy=True, label_smoothing=smoothing)
+        wanted = _wanted(label_smoothing, top_k, ohem_threshold)
         super().__init__(task=task, ignore_index=ignore_index, wanted=wanted, class_weights=class_weights)
 
-    def from_terms(self, terms: Terms) -> Tensor:
-        """The mean over the valid pixels."""
-        return ratio(terms.cross_entropy, terms.weight)
+    def from_sums(self, sums: Sums) -> Tensor:
+        """The mean over the pixels that count."""
+        return ratio(sums.cross_entropy, sums.weight)

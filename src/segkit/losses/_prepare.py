@@ -4,33 +4,77 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from segkit._checks import check_choice, check_int, check_number
 from segkit.errors import InputError, ShapeError
-from segkit.kernels import Terms, sigmoid_terms, softmax_terms
+from segkit.kernels import sigmoid_terms, softmax_terms
+from segkit.kernels.cpu._slices import valid_pixels
 from segkit.labels import IGNORE_INDEX, TASKS, Task
+from segkit.losses._hardest import Hardest
 
-__all__ = ["ClassWeights", "Loss", "TermsLoss", "Wanted", "check_class_weights", "compute_terms", "ratio"]
+__all__ = [
+    "USUAL",
+    "ClassWeights",
+    "Loss",
+    "Sums",
+    "TermsLoss",
+    "Wanted",
+    "check_class_weights",
+    "check_pair",
+    "compute_sums",
+    "fit_class_weights",
+    "ratio",
+]
 
 ClassWeights: TypeAlias = Tensor | Sequence[float]
+
+USUAL: dict[str, str] = {
+    "mode": "task",
+    "weight": "class_weights",
+    "weights": "class_weights",
+    "ignore": "ignore_index",
+    "ignore_label": "ignore_index",
+    "smooth_factor": "label_smoothing",
+}
+"""What other libraries call our options."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which of the `Terms` a loss is made of, and with what options they are computed."""
+    """Which of the `Sums` a loss is made of, and with what options they are computed."""
 
     cross_entropy: bool = False
     regions: bool = False
+    pixels: bool = False
     label_smoothing: float = 0.0
+    hardest: Hardest | None = None
+    """Which pixels the cross-entropy keeps; None for all. Such sums are of fewer pixels, and nobody else's."""
 
     def __or__(self, other: Wanted) -> Wanted:
-        smoothing = self.label_smoothing if self.cross_entropy else other.label_smoothing
-        return Wanted(self.cross_entropy or other.cross_entropy, self.regions or other.regions, smoothing)
+        return replace(
+            self,
+            cross_entropy=self.cross_entropy or other.cross_entropy,
+            regions=self.regions or other.regions,
+            pixels=self.pixels or other.pixels,
+            label_smoothing=self.label_smoothing if self.cross_entropy else other.label_smoothing,
+        )
+
+
+class Sums(NamedTuple):
+    """Sums over the valid pixels, in float32 (float64 for float64 logits): the `segkit.kernels.Terms`, and a count."""
+
+    cross_entropy: Tensor
+    weight: Tensor
+    intersection: Tensor
+    predicted: Tensor
+    present: Tensor
+    pixels: Tensor
+    """``(K,)``: the number of valid pixels of each class's plane; for a multiclass task all are the same."""
 
 
 class Loss(nn.Module, ABC):
@@ -61,7 +105,7 @@ class Loss(nn.Module, ABC):
 
 
 class TermsLoss(Loss):
-    """A loss that is a formula of `Terms`: a sum of such losses reads the logits once."""
+    """A loss that is a formula of `Sums`: a sum of such losses reads the logits once."""
 
     wanted: Wanted
     class_weights: Tensor | None
@@ -75,12 +119,12 @@ class TermsLoss(Loss):
         self.register_buffer("class_weights", weights, persistent=False)
 
     @abstractmethod
-    def from_terms(self, terms: Terms) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """The loss of these sums."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss, float32 (float64 for float64 logits)."""
-        terms = compute_terms(
+        sums = compute_sums(
             logits,
             target,
             self.wanted,
@@ -88,10 +132,10 @@ class TermsLoss(Loss):
             class_weights=self.class_weights,
             ignore_index=self.ignore_index,
         )
-        return self.from_terms(terms)
+        return self.from_sums(sums)
 
 
-def compute_terms(
+def compute_sums(
     logits: Tensor,
     target: Tensor,
     wanted: Wanted,
@@ -99,38 +143,30 @@ def compute_terms(
     task: Task,
     class_weights: ClassWeights | None,
     ignore_index: int,
-) -> Terms:
+) -> Sums:
     """Check everything but the values, then sum over the valid pixels."""
-    check_choice("task", task, TASKS)
-    _check_pair(logits, target, task)
-    check_number("label_smoothing", wanted.label_smoothing, minimum=0.0, maximum=1.0)
-    classes = logits.shape[1]
-    weights = None if class_weights is None else check_class_weights(class_weights)
-    if weights is not None:
-        weights = _fit(weights, task, classes).to(logits.device)
+    check_pair(logits, target, task)
+    weights = None if class_weights is None else fit_class_weights(class_weights, task, logits)
+    options: dict[str, Any] = {
+        "label_smoothing": wanted.label_smoothing,
+        "ignore_index": check_int("ignore_index", ignore_index),
+        "cross_entropy": wanted.cross_entropy,
+        "regions": wanted.regions,
+    }
+    if task == "binary":
+        target = target[:, None]
+    if task != "multiclass" and weights is not None:
+        weights = weights.view(1, 2) if task == "binary" else weights[:, None].expand(-1, 2)
+    if wanted.hardest is not None:
+        target = wanted.hardest.target(logits, target, weights, wanted.label_smoothing, ignore_index)
     if task == "multiclass":
-        return softmax_terms(
-            logits,
-            target,
-            class_weights=weights,
-            label_smoothing=wanted.label_smoothing,
-            ignore_index=check_int("ignore_index", ignore_index),
-            cross_entropy=wanted.cross_entropy,
-            regions=wanted.regions,
-        )
-    return sigmoid_terms(
-        logits,
-        target[:, None] if task == "binary" else target,
-        value_weights=None if weights is None else weights.view(1, 2) if task == "binary" else _both(weights),
-        label_smoothing=wanted.label_smoothing,
-        ignore_index=check_int("ignore_index", ignore_index),
-        cross_entropy=wanted.cross_entropy,
-        regions=wanted.regions,
-    )
-
-
-def _both(weights: Tensor) -> Tensor:
-    return weights[:, None].expand(-1, 2)
+        terms = softmax_terms(logits, target, class_weights=weights, **options)
+        return Sums(*terms, pixels=terms.present.sum().expand_as(terms.present))
+    terms = sigmoid_terms(logits, target, value_weights=weights, **options)
+    pixels = terms.present
+    if wanted.pixels:
+        pixels = valid_pixels(target, ignore_index).sum((0, 2, 3)).to(pixels.dtype)
+    return Sums(*terms, pixels=pixels)
 
 
 def check_class_weights(class_weights: ClassWeights) -> Tensor:
@@ -146,15 +182,19 @@ def check_class_weights(class_weights: ClassWeights) -> Tensor:
     return weights.detach()
 
 
-def _fit(weights: Tensor, task: Task, classes: int) -> Tensor:
+def fit_class_weights(class_weights: ClassWeights, task: Task, logits: Tensor) -> Tensor:
+    """Return the weights as a tensor beside the logits; their number is checked."""
+    weights, classes = check_class_weights(class_weights), logits.shape[1]
     expected = 2 if task == "binary" else classes
     if len(weights) != expected:
         what = "two (background, foreground)" if task == "binary" else f"one for each of the {classes} classes"
         raise ShapeError(f"`class_weights` must be {what}; got {len(weights)}")
-    return weights
+    return weights.to(logits.device)
 
 
-def _check_pair(logits: Tensor, target: Tensor, task: Task) -> None:
+def check_pair(logits: Tensor, target: Tensor, task: Task) -> None:
+    """Raise unless the two have the dtypes, shapes and devices of the task."""
+    check_choice("task", task, TASKS)
     for argument, value in (("logits", logits), ("target", target)):
         if not isinstance(value, Tensor):
             raise InputError(f"`{argument}` must be a tensor; got {type(value).__name__}")

@@ -47,7 +47,7 @@ def valid_pixels(labels: Tensor, ignore_index: int) -> Tensor:
     limits = torch.iinfo(labels.dtype)
     if limits.min <= ignore_index <= limits.max:
         return labels != ignore_index
-    return torch.ones(labels.shape, dtype=torch.bool)
+    return torch.ones_like(labels, dtype=torch.bool)
 
 
 def label_error(target: Tensor, num_values: int, ignore_index: int) -> LabelError:
