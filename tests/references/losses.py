@@ -151,3 +151,31 @@ def slow_matthews_loss(
         total += own * (1 - coefficient)
         weight += own
     return total / weight if weight else 0.0
+
+
+def slow_focal_loss(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    alpha: float | None = None,
+    gamma: float = 2.0,
+    ignore_index: int = 255,
+) -> float:
+    """One pixel after another; alpha weighs, the class weights weigh and are divided by."""
+    if task == "multiclass":
+        parts = [(logits, target, np.ones(logits.shape[1]) if weights is None else weights)]
+    else:
+        pairs = two_classes(logits, target)
+        weights = np.ones(2 if task == "binary" else len(pairs)) if weights is None else weights
+        own = [weights if task == "binary" else np.full(2, weights[k]) for k in range(len(pairs))]
+        parts = [(pair, plane, w) for (pair, plane), w in zip(pairs, own, strict=True)]
+    total = weight = 0.0
+    for scores, labels, w in parts:
+        for b, i, j in np.argwhere(labels != ignore_index):
+            label = int(labels[b, i, j])
+            prob = slow_softmax(scores[b, :, i, j])
+            side = 1.0 if alpha is None else (1 - alpha, alpha)[label]
+            total -= side * w[label] * (1 - prob[label]) ** gamma * math.log(prob[label])
+            weight += w[label]
+    return total / weight if weight else 0.0

@@ -8,14 +8,17 @@ may.
 from segkit.kernels._argmax import argmax_labels
 from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
 from segkit.kernels._confusion import confusion_matrix
+from segkit.kernels._focal import FocalTerms, focal_terms
 from segkit.kernels._terms import Terms, sigmoid_terms, softmax_terms
 
 __all__ = [
+    "FocalTerms",
     "KernelChoice",
     "KernelTable",
     "Terms",
     "argmax_labels",
     "confusion_matrix",
+    "focal_terms",
     "kernel_table",
     "sigmoid_terms",
     "softmax_terms",

@@ -8,6 +8,7 @@ from segkit.losses._check import check_loss
 from segkit.losses._create import create_loss, list_losses, register_loss
 from segkit.losses._cross_entropy import CrossEntropy, cross_entropy
 from segkit.losses._dice import Dice, dice_loss
+from segkit.losses._focal import Focal, focal_loss
 from segkit.losses._jaccard import Jaccard, jaccard_loss
 from segkit.losses._matthews import Matthews, matthews_loss
 from segkit.losses._prepare import Loss
@@ -16,6 +17,7 @@ from segkit.losses._tversky import FocalTversky, Tversky, focal_tversky_loss, tv
 __all__ = [
     "CrossEntropy",
     "Dice",
+    "Focal",
     "FocalTversky",
     "Jaccard",
     "Loss",
@@ -25,6 +27,7 @@ __all__ = [
     "create_loss",
     "cross_entropy",
     "dice_loss",
+    "focal_loss",
     "focal_tversky_loss",
     "jaccard_loss",
     "list_losses",

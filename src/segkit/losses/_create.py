@@ -19,6 +19,7 @@ from segkit.errors import InputError
 from segkit.labels import IGNORE_INDEX, Task
 from segkit.losses._cross_entropy import CrossEntropy
 from segkit.losses._dice import Dice
+from segkit.losses._focal import Focal
 from segkit.losses._jaccard import Jaccard
 from segkit.losses._matthews import Matthews
 from segkit.losses._prepare import Loss, Sums, TermsLoss, Wanted, compute_sums
@@ -51,6 +52,7 @@ def register_loss(name: str) -> Callable[[AnyLoss], AnyLoss]:
 
 register_loss("cross_entropy")(CrossEntropy)
 register_loss("dice")(Dice)
+register_loss("focal")(Focal)
 register_loss("focal_tversky")(FocalTversky)
 register_loss("jaccard")(Jaccard)
 register_loss("matthews")(Matthews)
