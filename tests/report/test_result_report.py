@@ -24,4 +24,5 @@ def test_the_report_of_a_result_has_baseline_and_objects_where_they_are_known(tm
     plain = Subset(scenes, [0])
     plain.dataset = [scenes[0]]  # a list knows no objects
     page = read_page(evaluate(model, plain, device="cpu").report(tmp_path / "b.html").read_text(encoding="utf-8"))
-    assert not {"Baseline: the most frequent class at each position", "Objects"} & set(page.text)
+    assert not {"Baseline: the most frequent class at each position", "By hidden share"} & set(page.text)
+    assert {"Objects", "By size", "By class"} <= set(page.text), "regions, where no objects are known"

@@ -15,8 +15,8 @@ from PIL import Image
 
 from segkit.errors import DataError, InputError, LabelError, ShapeError
 from segkit.labels import Labels
-from segkit.metrics import Evaluation, Scores
-from segkit.report import ObjectRecall, write_report
+from segkit.metrics import Evaluation, Objects, Scores
+from segkit.report import write_report
 
 LABELS = Labels(["road", "car", "sky"])
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror='alert(1)'>", "&amp; </style></title>", "a\x00\u202eb"]
@@ -221,16 +221,17 @@ def noise(rng: np.random.Generator, size: tuple[int, int]) -> Any:
 
 
 def test_five_hundred_frames_stay_under_five_megabytes_even_of_noise(make_job: Any, tmp_path: Path) -> None:
-    labels = Labels([f"class {value}" for value in range(20)])
+    labels = Labels([f"class {value}" for value in range(40)])
     job = make_job(labels, 500, size=(12, 16))
 
     def sample(index: int) -> tuple[Any, Any, Any]:
         rng = np.random.default_rng(index)
-        target, pred = rng.integers(0, 20, (2, 360, 480)).astype(np.uint8)
+        target, pred = rng.integers(0, 40, (2, 360, 480)).astype(np.uint8)
         return rng.integers(0, 256, (3, 360, 480), np.uint8), target, pred
 
-    boxes = [(10 * value, 9 * value, 10 * value + 30, 9 * value + 40) for value in range(20)]
-    objects = [ObjectRecall(25 * value, value, boxes[value], 100 * value + 1, 0, 0.0) for value in range(20)]
+    values = np.arange(40)
+    boxes = np.stack([5 * values, 4 * values, 5 * values + 30, 4 * values + 40], axis=1)
+    objects = Objects(12 * values, values, boxes, 100 * values + 1, 0 * values, 0 * values, values / 40)
     path = write_report(tmp_path / "r.html", **{**job.arguments, "sample": sample}, objects=objects)
     assert 1_000_000 < path.stat().st_size < 5_000_000
 

@@ -4,12 +4,11 @@ from segkit.report._gallery import Sample
 from segkit.report._pictures import overlay
 from segkit.report.baseline import position_baseline
 from segkit.report.batches import show_batch
-from segkit.report.objects import ObjectRecall, ThingsKnown, knows_objects, measure_objects
+from segkit.report.objects import ThingsKnown, knows_objects, measure_objects
 from segkit.report.page import write_report
 from segkit.report.plots import plot_history
 
 __all__ = [
-    "ObjectRecall",
     "Sample",
     "ThingsKnown",
     "knows_objects",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,130 +12,113 @@ from PIL import Image
 
 from segkit._html import Html, fragment, swatch, tag
 from segkit.labels import Labels
+from segkit.metrics import Objects
 from segkit.report._format import UNDEFINED, count, percent, score
 from segkit.report._gallery import Sample
 from segkit.report._inline import jpeg_uri
 from segkit.report._pictures import Pixels, as_array, displayed, nearest
 from segkit.report._ranking import Ranking
 from segkit.report._tables import data_table
-from segkit.report.objects import ObjectRecall
 
-__all__ = ["Crops", "size_bounds", "things_section"]
+__all__ = ["Crops", "things_section"]
 
 CROP, GAP = 112, 4
 SIZES = ("Small", "Medium", "Large")
-HIDDEN = ((0.1, "Visible (10 % hidden at most)"), (0.5, "Partly hidden (10 to 50 %)"), (1.0, "Mostly hidden"))
-MISSED, MOSTLY = 0.1, 0.5
+HIDDEN = (0.1, 0.5)
+HIDDEN_NAMES = ("Visible (less than 10 % hidden)", "Partly hidden (10 to 50 %)", "Mostly hidden (50 % and more)")
+MISSED = 0.1
+MOST_CLASSES = 20
+"""So many classes get a picture of their worst object: those that lost most pixels."""
 HEAD = ("Objects", "Mean recall", "Mostly found", "Missed")
 NOTE = (
-    "An object's recall is the share of its visible pixels that have its class in the prediction; the mean is over "
-    f"objects, each counts once. Mostly found: at least {100 * MOSTLY:.0f} %; missed: less than {100 * MISSED:.0f} %. "
-    "The pictures show the row's worst object (the largest of equals): image, truth and prediction around its box."
+    "An object\N{RIGHT SINGLE QUOTATION MARK}s recall is the share of its visible pixels that have its class in the "
+    "prediction; the mean is over objects, each counts once. Mostly found: at least half of it; missed: less than a "
+    "tenth. Small, medium and large hold a third of the objects of each class. The pictures show the row"
+    "\N{RIGHT SINGLE QUOTATION MARK}s worst object, the largest of equals: image, truth and prediction around it."
 )
+REGIONS = "An object is here a connected region of one class in the truth, specks left out. "
 
 
-def size_bounds(objects: Sequence[ObjectRecall]) -> tuple[int, int]:
-    """The areas up to which an object is small, and medium: a third of the objects each."""
-    first, second = np.quantile([thing.area for thing in objects], [1 / 3, 2 / 3], method="lower")
-    return int(first), int(second)
-
-
-def things_section(objects: Sequence[ObjectRecall], labels: Labels, ranking: Ranking, crops: Crops) -> Html:
+def things_section(objects: Objects, labels: Labels, ranking: Ranking, crops: Crops) -> Html:
     """Recall by size, by hidden share where it is known, and by class and size."""
-    bounds = size_bounds(objects)
-    named = zip(SIZES, _by_size(objects, bounds), _size_ranges(bounds), strict=True)
+    thirds = objects.bins()
+
+    def table(what: str, names: Sequence[str], bins: NDArray[Any]) -> Html:
+        rows = [
+            tag("tr", tag("th", name, scope="row"), *_numbers(part), _worst(part, labels, ranking, crops))
+            for name, part in zip(names, (objects[bins == at] for at in range(len(names))), strict=True)
+        ]
+        return data_table((what, *HEAD, "Worst object"), rows, class_="things", numeric=range(1, 5))
+
     parts = [
-        tag("p", NOTE, class_="note"),
+        tag("p", REGIONS if objects.values is None else "", NOTE, class_="note"),
         tag("h3", "By size"),
-        _table(
-            "Visible pixels", ((f"{name} ({span})", things) for name, things, span in named), labels, ranking, crops
-        ),
+        table("Size, of its class", SIZES, thirds),
     ]
-    known = [thing for thing in objects if thing.occluded is not None]
-    if known:
-        parts += [tag("h3", "By hidden share"), _table("Hidden", _by_hidden(known), labels, ranking, crops)]
-    parts += [tag("h3", "By class"), _class_rows(objects, bounds, labels, ranking, crops)]
-    return fragment(parts)
+    if objects.values is not None:
+        parts += [tag("h3", "By hidden share"), table("Hidden", HIDDEN_NAMES, objects.bins(HIDDEN))]
+    return fragment([*parts, tag("h3", "By class"), _by_class(objects, thirds, labels, ranking, crops)])
 
 
-def _by_size(objects: Sequence[ObjectRecall], bounds: tuple[int, int]) -> list[list[ObjectRecall]]:
-    groups: list[list[ObjectRecall]] = [[], [], []]
-    for thing in objects:
-        groups[sum(thing.area > bound for bound in bounds)].append(thing)
-    return groups
-
-
-def _size_ranges(bounds: tuple[int, int]) -> tuple[str, str, str]:
-    return f"up to {count(bounds[0])} pixels", f"up to {count(bounds[1])}", f"over {count(bounds[1])}"
-
-
-def _by_hidden(objects: Sequence[ObjectRecall]) -> list[tuple[str, list[ObjectRecall]]]:
-    groups, low = [], -1.0
-    for high, name in HIDDEN:
-        groups.append((name, [thing for thing in objects if low < (thing.occluded or 0.0) <= high]))
-        low = high
-    return groups
-
-
-def _table(
-    what: str, groups: Iterable[tuple[str, list[ObjectRecall]]], labels: Labels, ranking: Ranking, crops: Crops
-) -> Html:
-    rows = [
-        tag("tr", tag("th", name, scope="row"), *_numbers(things), _worst(things, labels, ranking, crops))
-        for name, things in groups
-    ]
-    return data_table((what, *HEAD, "Worst"), rows, class_="things", numeric=range(1, 5))
-
-
-def _numbers(things: Sequence[ObjectRecall]) -> list[Html]:
-    recalls = np.array([thing.recall for thing in things])
-    if not things:
+def _numbers(part: Objects) -> list[Html]:
+    if not len(part):
         return [tag("td", text, class_="number") for text in ("0", *[UNDEFINED] * 3)]
-    shares = (percent(float((recalls >= MOSTLY).mean())), percent(float((recalls < MISSED).mean())))
+    shares = (percent(float(part.found.mean())), percent(float((part.recall < MISSED).mean())))
     return [
-        tag("td", count(len(things)), class_="number"),
-        tag("td", score(float(recalls.mean())), class_="number main"),
+        tag("td", count(len(part)), class_="number"),
+        tag("td", _mean_recall(part), class_="number main"),
         *(tag("td", share, class_="number") for share in shares),
     ]
 
 
-def _class_rows(
-    objects: Sequence[ObjectRecall], bounds: tuple[int, int], labels: Labels, ranking: Ranking, crops: Crops
-) -> Html:
+def _by_class(objects: Objects, thirds: NDArray[Any], labels: Labels, ranking: Ranking, crops: Crops) -> Html:
+    lost = np.bincount(objects.classes, weights=objects.pixels - objects.hits, minlength=len(labels.value_names))
+    shown = set(np.argsort(-lost, kind="stable")[:MOST_CLASSES].tolist())
     rows = []
-    for value in sorted({thing.class_id for thing in objects}):
-        things = [thing for thing in objects if thing.class_id == value]
-        means = (_mean_recall(group) for group in _by_size(things, bounds))
+    for value in np.unique(objects.classes).tolist():
+        mine = objects.classes == value
+        part, places = objects[mine], thirds[mine]
+        means = (_mean_recall(part[places == at]) for at in range(3))
         rows.append(
             tag(
                 "tr",
                 tag("th", swatch(labels.value_palette[value]), tag("bdi", labels.value_names[value]), scope="row"),
-                tag("td", count(len(things)), class_="number"),
-                tag("td", _mean_recall(things), class_="number main"),
+                tag("td", count(len(part)), class_="number"),
+                tag("td", _mean_recall(part), class_="number main"),
                 *(tag("td", mean, class_="number") for mean in means),
-                _worst(things, labels, ranking, crops),
+                tag("td", _limits(part.pixels, places), class_="number"),
+                _worst(part, labels, ranking, crops if value in shown else None),
             )
         )
-    return data_table(("Class", "Objects", "Mean recall", *SIZES, "Worst"), rows, class_="things", numeric=range(1, 6))
+    head = ("Class", "Objects", "Mean recall", *SIZES, "Medium is, pixels", "Worst object")
+    return data_table(head, rows, class_="things", numeric=range(1, 7))
 
 
-def _mean_recall(things: Sequence[ObjectRecall]) -> str:
-    return score(float(np.mean([thing.recall for thing in things]))) if things else UNDEFINED
+def _limits(pixels: NDArray[Any], places: NDArray[Any]) -> str:
+    """The smallest and the largest of the middle third."""
+    middle = pixels[places == 1]
+    return f"{count(middle.min())} to {count(middle.max())}" if middle.size else UNDEFINED
 
 
-def _worst(things: Sequence[ObjectRecall], labels: Labels, ranking: Ranking, crops: Crops) -> Html:
-    if not things:
+def _mean_recall(part: Objects) -> str:
+    return score(float(part.recall.mean())) if len(part) else UNDEFINED
+
+
+def _worst(part: Objects, labels: Labels, ranking: Ranking, crops: Crops | None) -> Html:
+    if not len(part):
         return tag("td", UNDEFINED)
-    worst = min(things, key=lambda thing: (thing.recall, -thing.area))
-    name = labels.value_names[worst.class_id]
-    said = f"{percent(worst.recall)} of {count(worst.area)} pixels found"
-    if worst.occluded is not None:
-        said += f", {percent(worst.occluded)} hidden"
-    picture = tag(
-        "img", src=crops.uri(worst), alt=f"{name}: image, truth, prediction", width=3 * CROP + 2 * GAP, height=CROP
-    )
-    link = tag("a", tag("bdi", ranking.ids[worst.image]), href=f"#image-{worst.image}")
-    return tag("td", picture, tag("p", tag("bdi", name), " in ", link, ": ", said, class_="note"), class_="crop")
+    worst = part[np.lexsort((-part.pixels, part.recall))[:1]]
+    image, name = int(worst.images[0]), labels.value_names[worst.classes[0]]
+    said = f"{percent(float(worst.recall[0]))} of {count(worst.pixels[0])} pixels found"
+    if worst.values is not None:
+        said += f", {percent(float(worst.values[0]))} hidden"
+    link = tag("a", tag("bdi", ranking.ids[image]), href=f"#image-{image}")
+    text = tag("p", tag("bdi", name), " in ", link, ": ", said, class_="note")
+    if crops is None:
+        return tag("td", text, class_="crop")
+    uri = crops.uri(image, worst.boxes[0].tolist())
+    picture = tag("img", src=uri, alt=f"{name}: image, truth, prediction", width=3 * CROP + 2 * GAP, height=CROP)
+    return tag("td", picture, text, class_="crop")
 
 
 class Crops:
@@ -147,16 +130,16 @@ class Crops:
             lambda index: _colored(sample, index, labels)
         )
 
-    def uri(self, thing: ObjectRecall) -> str:
-        """The three cuts as one inline picture."""
-        pictures = self._sample(thing.image)
-        rows, columns = _window(thing.box, pictures[0].shape[:2])
-        image, *masks = (picture[rows, columns] for picture in pictures)
+    def uri(self, image: int, box: Sequence[int]) -> str:
+        """The three cuts around a box ``(y0, x0, y1, x1)`` as one inline picture."""
+        pictures = self._sample(image)
+        rows, columns = _window(box, pictures[0].shape[:2])
+        cut, *masks = (picture[rows, columns] for picture in pictures)
         top, left = rows.start, columns.start
-        scale = CROP / max(image.shape[:2])
-        size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
-        shown = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)).copy()
-        y0, x0, y1, x1 = thing.box
+        scale = CROP / max(cut.shape[:2])
+        size = (max(1, round(cut.shape[0] * scale)), max(1, round(cut.shape[1] * scale)))
+        shown = np.asarray(Image.fromarray(cut).resize(size[::-1], Image.Resampling.BICUBIC)).copy()
+        y0, x0, y1, x1 = box
         _outline(shown, [round(scale * at) for at in (y0 - top, x0 - left, y1 - top, x1 - left)])
         strip = np.full((CROP, 3 * CROP + 2 * GAP, 3), 255, np.uint8)
         for place, picture in enumerate((shown, *(nearest(mask, size) for mask in masks))):
@@ -170,7 +153,7 @@ def _colored(sample: Sample, index: int, labels: Labels) -> tuple[Pixels, Pixels
     return displayed(image)[0], truth, guess
 
 
-def _window(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[slice, slice]:
+def _window(box: Sequence[int], size: tuple[int, ...]) -> tuple[slice, slice]:
     """A square half as large again as the box, at least 40 pixels a side, moved into the picture."""
     y0, x0, y1, x1 = box
     side = max(40, round(1.5 * max(y1 - y0, x1 - x0)))

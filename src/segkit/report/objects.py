@@ -1,20 +1,28 @@
-"""How much of each object a model finds, by the object's size and by how much of it is hidden."""
+"""How much of each object a model finds, over a data set: the counting is that of `segkit.metrics.match_objects`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segkit._checks import check_int
 from segkit.datasets import Pairs, Subset
 from segkit.errors import InputError, ShapeError
+from segkit.labels import Labels
+from segkit.metrics import Objects, match_objects
 from segkit.report._gallery import Sample
-from segkit.report._pictures import as_array
+from segkit.report._pictures import as_array, checked_mask
 
-__all__ = ["ObjectRecall", "ThingsKnown", "knows_objects", "measure_objects"]
+__all__ = ["ThingsKnown", "knows_objects", "measure_objects"]
+
+SMALLEST_SHARE = 1e-4
+"""Of an image that a connected region must have to be an object: what is smaller is the brim of something else."""
+
+NO_OBJECT = "background"
 
 
 @runtime_checkable
@@ -26,7 +34,7 @@ class ThingsKnown(Protocol):
         ...
 
     def objects(self, index: int) -> Sequence[Any]:
-        """The things of a scene, each with ``class_id``, ``box`` (y0, x0, y1, x1), ``area`` and ``occluded``."""
+        """The things of a scene, each with ``occluded``: the share of it that is hidden, in 0..1."""
         ...
 
     def instances(self, index: int) -> Any:
@@ -34,34 +42,8 @@ class ThingsKnown(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRecall:
-    """One true object, and how much of it was found.
-
-    Attributes:
-        image: the place of its image in the evaluation.
-        class_id: its class.
-        box: ``(y0, x0, y1, x1)`` around its visible pixels, half-open.
-        area: its visible pixels that count (are not ignored), at least 1.
-        found: how many of them have its class in the prediction.
-        occluded: the share of it that is hidden behind others, in 0..1; None where nobody knows.
-    """
-
-    image: int
-    class_id: int
-    box: tuple[int, int, int, int]
-    area: int
-    found: int
-    occluded: float | None = None
-
-    @property
-    def recall(self) -> float:
-        """The share of the object's pixels that was found."""
-        return self.found / self.area
-
-
 def knows_objects(dataset: object) -> bool:
-    """Whether `measure_objects` can be asked about a data set, or about the one that it is a `Subset` of.
+    """Whether a data set, or the one that it is a `Subset` of, knows the things in its scenes.
 
     Example:
         >>> from segkit.datasets import StreetScenes
@@ -73,51 +55,59 @@ def knows_objects(dataset: object) -> bool:
     return isinstance(dataset, ThingsKnown)
 
 
-def measure_objects(dataset: Pairs, sample: Sample, *, max_images: int = 200) -> list[ObjectRecall]:
+def measure_objects(dataset: Pairs, sample: Sample, *, labels: Labels, max_images: int = 200) -> Objects:
     """Compare the objects of a data set with what was predicted where they are.
 
+    Objects are the things that the data set knows (`knows_objects`), with the share of each that is hidden. Of any
+    other data set they are the connected regions of each class of the truth, but of a class named ``background``;
+    regions of less than a ten-thousandth of their image are left out.
+
     Args:
-        dataset: knows its objects (`knows_objects`), such as `segkit.datasets.StreetScenes` or a subset of it.
+        dataset: `segkit.datasets.StreetScenes`, `segkit.datasets.CamVid`, or any other.
         sample: ``sample(i)`` returns image, truth ``(H, W)`` and prediction ``(H, W)`` of its item ``i``.
+        labels: what the masks' values mean.
         max_images: at most so many are looked at, evenly from the first to the last: each is predicted anew.
 
     Returns:
-        One entry an object that shows at least one pixel, in the order of images and objects.
+        The objects, in the order of images; ``values`` is the hidden share where it is known, else None.
 
     Raises:
-        InputError: a data set that does not know its objects.
-        ShapeError: a prediction and instances of different sizes.
+        InputError: an empty data set.
+        LabelError: a mask value that ``labels`` does not name.
+        ShapeError: a prediction, a truth and instances of different sizes.
     """
-    if not knows_objects(dataset):
-        raise InputError(f"{type(dataset).__name__} does not know its objects: it has no `objects` and `instances`")
+    if len(dataset) == 0:
+        raise InputError("the data set is empty: there is no object to measure")
     count = min(len(dataset), check_int("max_images", max_images, minimum=1))
-    found: list[ObjectRecall] = []
-    for image in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist():
-        found += _objects_of(dataset, sample, image)
-    return found
+    images = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    return Objects.joined([_objects_of(dataset, sample, image, labels) for image in images])
 
 
-def _objects_of(dataset: object, sample: Sample, image: int) -> list[ObjectRecall]:
+def _objects_of(dataset: object, sample: Sample, image: int, labels: Labels) -> Objects:
     place = image
     while isinstance(dataset, Subset):
         place, dataset = dataset.indices[place], dataset.dataset
-    assert isinstance(dataset, ThingsKnown)
-    objects, owner = dataset.objects(place), as_array(dataset.instances(place))
-    _, target, pred = (as_array(part) for part in sample(image))
-    if not owner.shape == target.shape == pred.shape:
-        raise ShapeError(
-            f"instances, truth and prediction of item {image} must have one size; got {owner.shape}, {target.shape} "
-            f"and {pred.shape}"
-        )
-    # Where the truth is not the object's class (ignored, say), its pixels do not count.
-    classes = np.array([thing.class_id for thing in objects], np.int64)
-    owned = owner >= 0
-    numbers = owner[owned]
-    counted = target[owned] == classes[numbers]
-    right = counted & (pred[owned] == classes[numbers])
-    areas, hits = (np.bincount(numbers[chosen], minlength=len(objects)).tolist() for chosen in (counted, right))
-    return [
-        ObjectRecall(image, thing.class_id, thing.box, area, found, float(thing.occluded))
-        for thing, area, found in zip(objects, areas, hits, strict=True)
-        if area
-    ]
+    _, truth, guess = (as_array(part) for part in sample(image))
+    target = checked_mask(truth, labels, f"truth of item {image}", truth.shape[-2:])
+    pred = checked_mask(guess, labels, f"prediction of item {image}", target.shape)
+    classes: dict[str, Any] = {"num_classes": len(labels.value_names), "ignore_index": labels.ignore_index}
+    if isinstance(dataset, ThingsKnown):
+        owner, hidden = _things(dataset, place, image, target.shape)
+        found = match_objects(pred, target, instances=[owner], values=[hidden], **classes)
+    else:
+        found = match_objects(pred, target, **classes)
+        found = found[
+            (found.pixels >= SMALLEST_SHARE * target.size) & ~np.isin(found.classes, _without_objects(labels))
+        ]
+    return replace(found, images=np.full(len(found), image))
+
+
+def _things(dataset: ThingsKnown, place: int, image: int, size: tuple[int, ...]) -> tuple[NDArray[Any], list[float]]:
+    owner = as_array(dataset.instances(place))
+    if owner.shape != size:
+        raise ShapeError(f"the instances of item {image} must have the size of its mask, {size}; got {owner.shape}")
+    return owner, [float(thing.occluded) for thing in dataset.objects(place)]
+
+
+def _without_objects(labels: Labels) -> list[int]:
+    return [value for value, name in enumerate(labels.value_names) if name.lower() == NO_OBJECT]

@@ -7,18 +7,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from segkit._checks import listed
 from segkit._files import check_writable, write_text
 from segkit._html import Html, fragment, page, tag
 from segkit.errors import DataError, InputError
 from segkit.labels import Labels
-from segkit.metrics import Evaluation, Scores
+from segkit.metrics import Evaluation, Objects, Scores
 from segkit.report._format import count
 from segkit.report._gallery import Sample, gallery
 from segkit.report._ranking import IMAGE_PROTOCOL, Ranking, rank, select
 from segkit.report._tables import class_table, confusion_section, headline, image_table, legend, protocol_note
 from segkit.report._things import Crops, things_section
-from segkit.report.objects import ObjectRecall
 
 __all__ = ["write_report"]
 
@@ -39,7 +40,7 @@ def write_report(
     title: str = "Segmentation report",
     info: Mapping[str, str] | None = None,
     baseline: Scores | None = None,
-    objects: Sequence[ObjectRecall] = (),
+    objects: Objects | None = None,
 ) -> Path:
     """Write one self-contained HTML page: scores, classes, confusions, and the images where the model fails.
 
@@ -108,7 +109,7 @@ def _sections(
     ranking: Ranking,
     sample: Sample,
     baseline: Scores | None,
-    objects: Sequence[ObjectRecall],
+    objects: Objects | None,
 ) -> list[Section]:
     selection = select(ranking)
 
@@ -124,19 +125,22 @@ def _sections(
         ("pictures", "Images", fragment([tag("p", note, class_="note"), legend(labels), frames])),
         ("all", "All images", _all_images(ranking, labels, selection.images)),
     ]
-    if objects:
+    if objects is not None and len(objects):
         things = things_section(objects, labels, ranking, Crops(sample, labels))
         sections.insert(3, ("objects", "Objects", things))
     return sections
 
 
-def _check_objects(objects: Sequence[ObjectRecall], labels: Labels, ranking: Ranking) -> None:
-    for thing in objects:
-        if not (0 <= thing.image < len(ranking.ids) and 0 <= thing.class_id < len(labels.value_names)):
-            raise InputError(
-                f"`objects` must lie in the {len(ranking.ids)} images of `evaluation` and have one of the "
-                f"{len(labels.value_names)} classes of `labels`; got image {thing.image}, class {thing.class_id}"
-            )
+def _check_objects(objects: Objects | None, labels: Labels, ranking: Ranking) -> None:
+    if objects is None:
+        return
+    images, classes = len(ranking.ids), len(labels.value_names)
+    outside = (objects.images < 0) | (objects.images >= images) | (objects.classes < 0) | (objects.classes >= classes)
+    for thing in np.flatnonzero(outside)[:1]:
+        raise InputError(
+            f"`objects` must lie in the {images} images of `evaluation` and have one of the {classes} classes of "
+            f"`labels`; got image {objects.images[thing]}, class {objects.classes[thing]}"
+        )
 
 
 def _body(title: str, info: dict[str, str], ranking: Ranking, sections: Sequence[Section]) -> Html:

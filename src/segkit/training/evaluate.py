@@ -19,7 +19,7 @@ from segkit.inference import predict_batch
 from segkit.labels import Labels
 from segkit.metrics import Evaluation, Scores
 from segkit.models import Segmenter
-from segkit.report import knows_objects, measure_objects, position_baseline, write_report
+from segkit.report import measure_objects, position_baseline, write_report
 from segkit.training.loader import Loader, item_id
 
 __all__ = ["Result", "check_same_classes", "dataset_labels", "evaluate"]
@@ -60,7 +60,8 @@ class Result:
             title: the page's heading.
             train: the training data, to show beside the model what knowing the place alone scores; None leaves it out.
 
-        Where the data set knows its objects (`StreetScenes`), the page also says how much of them was found.
+        The page also says how much was found of single objects, see `segkit.report.measure_objects`; for that, up to
+        200 images are predicted anew.
         """
         dataset = self._dataset
         return write_report(
@@ -72,7 +73,7 @@ class Result:
             title=title,
             info=self.info,
             baseline=None if train is None else position_baseline(train, dataset, labels=self.labels),
-            objects=measure_objects(dataset, self.sample) if knows_objects(dataset) else (),
+            objects=measure_objects(dataset, self.sample, labels=self.labels),
         )
 
     def __str__(self) -> str:
@@ -140,6 +141,7 @@ def evaluate(
 
     Raises:
         InputError: an empty data set, or one with another number or order of classes than the model.
+        ShapeError: an image with another number of channels than the model takes; the item is named.
     """
     if len(dataset) == 0:
         raise InputError("the data set to evaluate is empty: expected at least one (image, mask) item")
@@ -148,7 +150,9 @@ def evaluate(
     check_same_classes(model.labels, labels, "evaluation")
     if labels.task == "multilabel":
         raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
-    loader = loader or Loader(dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0)
+    loader = loader or Loader(
+        dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0, channels=model.in_channels
+    )
     evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     model = where.place(model).eval()
     with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
