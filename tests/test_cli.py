@@ -95,7 +95,7 @@ TINY = ("--epochs", 1, "--size", "32x32", "--batch-size", 2, "--device", "cpu")
 
 
 def test_own_folders(own_folders: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "Läufe 街" / "run 1"
     assert run("train", *own_folders, "--labels", "ground, leaf", "--out", out, *TINY) == 0, capsys.readouterr().err
     split = json.loads((out / "split.json").read_text(encoding="utf-8"))
     assert sorted(split["train"] + split["val"]) == [f"blatt {index}" for index in range(5)]
@@ -159,6 +159,14 @@ def test_images_without_masks_are_no_folders_of_ones_own(capsys: pytest.CaptureF
 def test_one_name_is_a_binary_task() -> None:
     assert read_labels("leaf") == Labels(["leaf"], task="binary")
     assert read_labels("ground, leaf") == Labels(["ground", "leaf"])
+
+
+def test_an_unwritable_report_is_found_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run("evaluate", "nowhere", "--report", tmp_path / "file" / "report.html") == 1
+    assert "cannot write to the output folder" in capsys.readouterr().err
 
 
 def test_env(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,19 @@ class TestWrite:
         assert [path.parent for path in synced] == [tmp_path, tmp_path.parent]
         assert synced[1] == tmp_path
 
+    def test_a_missing_folder_is_made(self, tmp_path):
+        write_text(tmp_path / "neu é" / "b" / "a.txt", "x")
+        assert (tmp_path / "neu é" / "b" / "a.txt").read_text() == "x"
+
+    def test_a_folder_in_the_way_is_said(self, tmp_path):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(DataError, match=r"cannot write to the output folder .*file.sub: .*; choose another folder"):
+            write_text(tmp_path / "file" / "sub" / "a.txt", "x")
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(DataError, match=r"cannot write the file .*folder: a folder has this name"):
+            write_text(tmp_path / "folder", "x")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
     def test_a_link_is_replaced_and_not_followed(self, tmp_path):
         (tmp_path / "target").write_text("keep")
         (tmp_path / "link").symlink_to(tmp_path / "target")

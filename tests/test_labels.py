@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segkit.errors import ConfigError, InputError, LabelError, MissingFileError, ShapeError, UnknownNameError
+from segkit.errors import ConfigError, DataError, InputError, LabelError, MissingFileError, ShapeError, UnknownNameError
 from segkit.labels import IGNORE_INDEX, Labels, default_palette
 
 ROAD, CAR, VOID = (128, 64, 128), (64, 0, 128), (0, 0, 0)
@@ -262,6 +262,12 @@ class TestJson:
     def test_round_trip_through_a_file(self, labels, tmp_path):
         labels.save(tmp_path / "labels.json")
         assert Labels.load(str(tmp_path / "labels.json")) == labels
+
+    def test_a_missing_folder_is_made_and_one_that_cannot_be_is_said(self, labels, tmp_path: Path):
+        labels.save(tmp_path / "neu" / "labels.json")
+        assert Labels.load(tmp_path / "neu" / "labels.json") == labels
+        with pytest.raises(DataError, match=r"cannot write to the output folder .*labels\.json: .*; choose"):
+            labels.save(tmp_path / "neu" / "labels.json" / "labels.json")
 
     def test_a_missing_file(self, tmp_path: Path):
         with pytest.raises(MissingFileError, match="absent"):

@@ -19,9 +19,13 @@ __all__ = ["check_writable", "contained", "folder_lock", "read_json", "write_ato
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place: the old file or the new, never half.
 
-    The file and its folder are fsynced. The mode follows the umask. If ``write`` raises, nothing at ``path`` changes.
+    The folder is made if needed; file and folder are fsynced. The mode follows the umask. If ``write`` raises, nothing
+    at ``path`` changes. A folder that cannot be written, or one with the file's name, is a `DataError`.
     """
     path = Path(path)
+    check_writable(path.parent)
+    if path.is_dir() and not path.is_symlink():
+        raise DataError(f"cannot write the file {path}: a folder has this name; choose another name")
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

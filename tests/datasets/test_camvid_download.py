@@ -69,7 +69,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(home, "MASKS_SHA256", digests)
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.count = 0
+        server.count, server.pieces = 0, None
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(CamVid, "url", f"http://127.0.0.1:{server.server_address[1]}/camvid.zip")
@@ -85,7 +85,24 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self):
         self.server.count += 1
-        super().do_GET()
+        if self.server.pieces is None:
+            super().do_GET()
+        else:
+            self.send_a_piece()
+
+    def send_a_piece(self):
+        """At most so many bytes of what is asked for, then the connection ends."""
+        body = (self.server.folder / "camvid.zip").read_bytes()
+        start = 0
+        if self.headers.get("If-Range") == '"one"':
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self.wfile.write(body[start : start + self.server.pieces])
+        self.close_connection = True
 
 
 def test_it_comes_and_is_read(hub, tmp_path, capsys):
@@ -103,6 +120,27 @@ def test_it_comes_and_is_read(hub, tmp_path, capsys):
     assert "research use only" in said.err
     assert CamVid.url in said.err
     assert list(CamVid(root, "test").groups) == ["0001TP", "Seq05VD"]
+
+
+def test_broken_connections_cost_nothing_that_came(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "PAUSES", (0.0,))
+    root = tmp_path / "root"
+    hub.pieces = (hub.folder / "camvid.zip").stat().st_size // 3 + 1
+    assert len(CamVid(root, download=True)) == 3
+    assert hub.count == 3
+    assert names(root) == sorted(f"{split}{end}" for split in NAMES for end in ("", "annot", ".txt"))
+
+
+def test_a_connection_that_keeps_breaking_says_what_is_kept(hub, tmp_path):
+    root = tmp_path / "root"
+    hub.pieces = 1000
+    with pytest.raises(DataError, match=r"cannot download .* 1000 bytes are kept in .*\.camvid\.zip\.part: try again"):
+        CamVid(root, download=True)
+    assert names(root) == [".camvid.zip.part", ".camvid.zip.part.json"]
+    hub.pieces = 10**9
+    assert len(CamVid(root, "val", download=True)) == 1
+    assert hub.count == 2
+    assert not list(root.glob(".camvid*"))
 
 
 def test_nothing_is_asked_for_where_it_is(hub, camvid_root):

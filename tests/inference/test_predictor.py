@@ -92,6 +92,14 @@ def test_wrong_images(predictor: Predictor, pixels: Any, tmp_path: Path) -> None
         predictor.predict(pixels[:0])
     with pytest.raises(MissingFileError, match=r"nowhere\.jpg"):
         predictor.predict("nowhere.jpg")
+    with pytest.raises(ShapeError, match=r"got 1 in image 1 of the list .* build the model with in_channels=1"):
+        predictor.predict([pixels, pixels[..., 0]])
+    with pytest.raises(ShapeError, match=r"got 1 in .*grey\.png"):
+        predictor.predict([pixels, tmp_path / "grey.png"])
+    with pytest.raises(InputError, match=r"or an array in image 0 of the list; got Tensor\. A tensor is given"):
+        predictor.predict([torch.zeros(3, 8, 8)])  # type: ignore[list-item]
+    with pytest.raises(ShapeError, match=r"the model takes images \(B, 3, H, W\) or \(3, H, W\); got \(1, 2, 8, 8\)"):
+        predictor.predict(torch.zeros(2, 8, 8))
 
 
 def test_load_says_what_is_missing(tmp_path: Path) -> None:

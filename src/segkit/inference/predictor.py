@@ -87,26 +87,32 @@ class Predictor:
             return out if image.ndim == 4 else out[0]
         if isinstance(image, str | Path | Image.Image | np.ndarray):
             return self._predict_one(image)
-        return [self._predict_one(item) for item in image]
+        return [self._predict_one(item, f" in image {number} of the list") for number, item in enumerate(image)]
 
-    def _predict_one(self, image: ImageLike) -> NDArray[Any]:
-        pixels = self._to_tensor(image).unsqueeze(0)
+    def _predict_one(self, image: ImageLike, where: str = "") -> NDArray[Any]:
+        pixels = self._to_tensor(image, where).unsqueeze(0)
         labels: NDArray[Any] = predict_batch(self.model, pixels, device=self.device, task=self.task)[0].cpu().numpy()
         return labels
 
-    def _to_tensor(self, image: ImageLike) -> Tensor:
+    def _to_tensor(self, image: ImageLike, where: str) -> Tensor:
         """``(C, H, W)`` from whatever a person has."""
         if isinstance(image, str | Path):
             pixels = read_image(image)
         elif isinstance(image, Image.Image):
             pixels = _from_array(np.asarray(_plain(image)))
-        else:
+        elif isinstance(image, np.ndarray):
             pixels = _from_array(image)
+        else:
+            raise InputError(
+                f"an image must be a path, a PIL image or an array{where}; got {type(image).__name__}. "
+                "A tensor is given by itself, as (C, H, W) or as a batch (B, C, H, W)"
+            )
         if pixels.shape[0] != self.model.in_channels:
-            where = f" in {image}" if isinstance(image, str | Path) else ""
+            where = f" in {image}" if isinstance(image, str | Path) else where
             raise ShapeError(
                 f"the model takes images of {self.model.in_channels} channels; got {pixels.shape[0]}{where} "
-                f"(an array is (H, W, C), a tensor (C, H, W)); convert the image first"
+                "(an array is (H, W, C), a tensor (C, H, W)); convert the image, or build the model with "
+                f"in_channels={pixels.shape[0]}"
             )
         return pixels
 

@@ -50,6 +50,7 @@ class Loader:
         seed: of the order and of the transform.
         workers: threads; 0 reads in the calling thread.
         cache_bytes: memory for decoded samples.
+        channels: how many an image must have, which is what the model takes; None for any.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Loader:
         seed: int = 0,
         workers: int = 2,
         cache_bytes: int = 2**30,
+        channels: int | None = None,
     ) -> None:
         self.dataset = dataset
+        self.channels = channels
         self.labels = labels
         self.batch_size: int = min(batch_size, len(dataset))
         self.transform = transform
@@ -142,6 +145,11 @@ class Loader:
     def _check(self, image: Tensor, mask: Tensor, where: str) -> None:
         if image.ndim != 3:
             raise ShapeError(f"an image must be (C, H, W); got {tuple(image.shape)} in {where}")
+        if self.channels is not None and image.shape[0] != self.channels:
+            raise ShapeError(
+                f"the model takes images of {self.channels} channels; got {image.shape[0]} in {where}. Build the model "
+                f"with in_channels={image.shape[0]}, or bring all images to {self.channels}"
+            )
         planes = (self.labels.num_classes,) if self.labels.task == "multilabel" else ()
         expected = (*planes, *image.shape[1:])
         if tuple(mask.shape) != expected:

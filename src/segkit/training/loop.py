@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from segkit._checks import listed
 from segkit.datasets import Pairs
 from segkit.device import Device
-from segkit.errors import ConfigError, TrainingError
+from segkit.errors import ConfigError, ShapeError, TrainingError
 from segkit.models import Segmenter, load_model
 from segkit.training._progress import RunBar
 from segkit.training.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
@@ -91,7 +91,9 @@ class Run:
         self._ignore_index = model.labels.ignore_index
         self._val_loader: Loader | None = None
         if val is not None:
-            self._val_loader = Loader(val, labels=model.labels, batch_size=4, workers=config.workers)
+            self._val_loader = Loader(
+                val, labels=model.labels, batch_size=4, workers=config.workers, channels=model.in_channels
+            )
         self._best: dict[str, Tensor] | None = None
         self._clock = time.monotonic()
         self._saved = time.monotonic()
@@ -138,7 +140,7 @@ class Run:
             return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move anything either
         with self.device:
             with self.device.autocast():
-                logits = self.model(self.device.place(batch.images))
+                logits = self._logits(self.device.place(batch.images))
             loss = self.loss(logits, self.device.place(batch.masks))
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -148,6 +150,20 @@ class Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return value
+
+    def _logits(self, images: Tensor) -> Tensor:
+        try:
+            logits: Tensor = self.model(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            count, _, height, width = images.shape
+            raise ShapeError(
+                f"batch normalisation needs more than one value a channel; a batch of {count} with images of "
+                f"{height}x{width} leaves it a single one. Use a larger `batch_size`, larger images or crops (`size`), "
+                'or another norm in the model, such as norm="group"'
+            ) from error
+        return logits
 
     def _lr(self) -> float:
         return self.config.lr * SCHEDULES[self.config.schedule](self.progress)

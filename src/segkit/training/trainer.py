@@ -229,6 +229,7 @@ class Trainer:
             transform=self._transform(train, labels),
             seed=config.seed,
             workers=config.workers,
+            channels=self.model.in_channels,
         )
         return Run(
             self.model,
