@@ -37,6 +37,16 @@ def test_equals_one_pass_over_everything():
         np.testing.assert_array_equal(matrix, confusion_matrix(p, t, num_classes=4))
 
 
+def test_scores_stay_what_they_are_when_more_images_come():
+    pred, target = batch()
+    evaluation = Evaluation(4)
+    evaluation.update(pred[:2], target[:2])
+    early = evaluation.scores()
+    before = early.to_dict()
+    evaluation.update(pred[2:], target[2:])
+    assert early.to_dict() == before
+
+
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(0, 5))
 def test_merge_of_parts_is_the_whole(sizes, seed):
     pred, target = batch(sum(sizes), seed=seed)

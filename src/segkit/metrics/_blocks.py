@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.metrics._dense import count_few, count_pixels, count_runs
-from segkit.metrics._runs import BLOCK, find_ends
+from segkit.metrics._dense import add_few, add_pixels
+from segkit.metrics._runs import BLOCK, RunCounter, find_ends
 from segkit.metrics._threads import share
 
 __all__ = ["Counter", "OutOfRangeError", "Pair", "count_pairs", "default_threads"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-Runs = tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]
 
 SMALL = 1 << 13
 """Pixels up to which the fewest calls win."""
@@ -26,9 +25,6 @@ DENSE = 1 << 18
 
 COPIED = BLOCK
 """Bytes of a map in a strange layout that are laid flat at a time."""
-
-MANY = 1 << 14
-"""Runs that are counted at a time: enough that a call costs little, few enough for the cache."""
 
 PIECE = 1 << 20
 """Pixels that a thread takes at a time."""
@@ -42,60 +38,48 @@ class OutOfRangeError(Exception):
 
 
 class Counter:
-    """Counts pairs of label maps into a matrix."""
+    """Counts pairs of label maps; a thread uses one at a time, since its runs are added up in memory of the thread."""
 
     def __init__(self, num_classes: int, ignore_index: int) -> None:
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        self._matrix = np.zeros((num_classes, num_classes), np.int64)
-        self._runs: list[Runs] = []
-        self._num_runs = 0
+        self._runs = RunCounter(num_classes, ignore_index)
 
-    def take(self) -> NDArray[np.int64]:
-        """The counts so far; the next ones start from zero."""
-        self._count_runs()
-        matrix, self._matrix = self._matrix, np.zeros_like(self._matrix)
-        return matrix
+    def count(self, p: NDArray[Any], t: NDArray[Any], matrix: NDArray[np.int64]) -> None:
+        """Add a pair of arrays of equal shape and any layout to ``matrix``, which is whole after `finish`.
 
-    def count(self, p: NDArray[Any], t: NDArray[Any]) -> None:
-        """Add a pair of arrays of equal shape and any layout."""
+        Raises:
+            OutOfRangeError: a value outside the classes.
+        """
         for flat_p, flat_t in _flat_blocks(p, t):
             if len(flat_p) <= SMALL:
-                self._add(count_few(flat_p, flat_t, self.num_classes, self.ignore_index))
+                _judge(add_few(flat_p, flat_t, matrix, self.ignore_index))
             elif not self._all_ignored(flat_t):
-                self._count_block(flat_p, flat_t)
+                self._count_block(flat_p, flat_t, matrix)
+
+    def finish(self, matrix: NDArray[np.int64]) -> None:
+        """Add what is held back to ``matrix``; the next counts start from zero.
+
+        Raises:
+            OutOfRangeError: a value outside the classes, in what was counted since the last call.
+        """
+        _judge(self._runs.finish(matrix))
 
     def _all_ignored(self, t: NDArray[Any]) -> bool:
         return bool(t[0] == self.ignore_index and t[-1] == self.ignore_index and (t == self.ignore_index).all())
 
-    def _count_block(self, p: NDArray[Any], t: NDArray[Any]) -> None:
+    def _count_block(self, p: NDArray[Any], t: NDArray[Any], matrix: NDArray[np.int64]) -> None:
         ends = find_ends(p, t)
-        if ends is None:
-            for start in range(0, len(p), DENSE):
-                piece = slice(start, start + DENSE)
-                self._add(count_pixels(p[piece], t[piece], self.num_classes, self.ignore_index))
+        if ends is not None:
+            _judge(self._runs.add(p, t, ends, matrix))
             return
-        self._runs.append((p[ends], t[ends], ends))
-        self._num_runs += len(ends)
-        if self._num_runs >= MANY:
-            self._count_runs()
+        for start in range(0, len(p), DENSE):
+            piece = slice(start, start + DENSE)
+            _judge(add_pixels(p[piece], t[piece], matrix, self.ignore_index))
 
-    def _count_runs(self) -> None:
-        if not self._runs:
-            return
-        lengths = []
-        for _, _, ends in self._runs:
-            length = ends.copy()
-            length[1:] -= ends[:-1]
-            length[0] += 1
-            lengths.append(length)
-        p, t = np.concatenate([run[0] for run in self._runs]), np.concatenate([run[1] for run in self._runs])
-        self._runs, self._num_runs = [], 0
-        self._add(count_runs(p, t, np.concatenate(lengths), self.num_classes, self.ignore_index))
 
-    def _add(self, counts: NDArray[np.int64] | None) -> None:
-        if counts is None:
-            raise OutOfRangeError
-        self._matrix += counts
+def _judge(in_range: bool) -> None:
+    if not in_range:
+        raise OutOfRangeError
 
 
 def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
@@ -135,10 +119,11 @@ def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thre
     cut = list(pairs) if threads == 1 else [piece for pair in pairs for piece in _pieces(*pair)]
 
     def work(pieces: Iterator[Pair]) -> NDArray[np.int64]:
-        counter = Counter(num_classes, ignore_index)
+        counter, matrix = Counter(num_classes, ignore_index), np.zeros((num_classes, num_classes), np.int64)
         for p, t in pieces:
-            counter.count(p, t)
-        return counter.take()
+            counter.count(p, t, matrix)
+        counter.finish(matrix)
+        return matrix
 
     first, *others = share(work, cut, threads)
     for counts in others:

@@ -44,10 +44,11 @@ class _Growing:
 
 
 class MatrixStore:
-    """Int64 tables of one ``shape``, appended one an image; about six bytes a non-zero cell."""
+    """Int64 tables of one ``shape``, appended one an image; about six bytes a non-zero cell. ``total`` is their sum."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
+        self.total: NDArray[np.int64] = np.zeros(shape, np.int64)
         self._num_cells = int(np.prod(shape))
         self._cells = _Growing(np.uint16 if self._num_cells <= 1 << 16 else np.uint32)
         self._counts = _Growing(np.uint32)
@@ -72,12 +73,14 @@ class MatrixStore:
 
     def extend(self, tables: NDArray[np.int64]) -> None:
         """Append ``(N, *shape)`` tables."""
-        flat = tables.reshape(len(tables), self._num_cells)
-        rows, cells = np.nonzero(flat)
-        start = self._ends.values[-1:].sum()  # 0 for none
-        self._ends.extend(start + np.cumsum(np.bincount(rows, minlength=len(flat))).astype(np.uint64))
+        flat = tables.reshape(-1)
+        places = np.flatnonzero(flat != 0)  # several times faster on bools than on counts
+        ends = np.searchsorted(places, self._num_cells * np.arange(1, len(tables) + 1))
+        cells, counts = places % self._num_cells, flat[places]
+        self._ends.extend(self._ends.values[-1:].sum() + ends.astype(np.uint64))  # 0 + ends for the first
         self._cells.extend(cells)
-        self._counts.extend(flat[rows, cells])
+        self._counts.extend(counts)
+        np.add.at(self.total.reshape(-1), cells, counts)
 
     def class_counts(self, task: Task) -> ClassCounts:
         """The ``(N, K)`` counts of every image, made from its cells some thousand images at a time."""
@@ -132,6 +135,7 @@ class MatrixStore:
         store._cells.extend(cells)
         store._counts.extend(counts)
         store._ends.extend(ends)
+        np.add.at(store.total.reshape(-1), cells, counts.astype(np.int64))
         return store
 
     @property

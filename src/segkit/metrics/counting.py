@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from segkit._checks import check_int, listed
 from segkit.errors import LabelError
 from segkit.metrics._blocks import Counter, OutOfRangeError, Pair, count_pairs, default_threads
 from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
+from segkit.metrics._threads import share
 
 __all__ = ["check_threads", "confusion_matrix", "count_images", "raise_out_of_range"]
 
@@ -72,27 +73,18 @@ def count_images(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thr
     """One ``(K, K)`` matrix a pair, ``(N, K, K)``."""
     matrices = np.zeros((len(pairs), num_classes, num_classes), np.int64)
 
-    def count(numbers: Iterable[int]) -> None:
+    def count(numbers: Iterator[int]) -> None:
         counter = Counter(num_classes, ignore_index)
         for number in numbers:
             p, t = pairs[number]
             try:
-                counter.count(p, t)
-                matrices[number] = counter.take()
+                counter.count(p, t, matrices[number])
+                counter.finish(matrices[number])
             except OutOfRangeError:
                 raise_out_of_range(p, t, num_classes, ignore_index, f" of image {number}")
                 raise
 
-    if threads == 1:
-        count(range(len(pairs)))
-    else:
-        from concurrent.futures import ThreadPoolExecutor  # costly to import
-
-        numbers = iter(range(len(pairs)))  # shared: each image goes to one thread
-
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(count, numbers) for _ in range(threads)]:
-                done.result()
+    share(count, range(len(pairs)), threads)
     return matrices
 
 

@@ -72,7 +72,6 @@ class Evaluation:
         self._ids: list[str | None] = []
         self._known: set[str] = set()
         self._store = MatrixStore(table_shape(self.num_classes, task))
-        self._total = np.zeros(self._store.shape, np.int64)
         self._num_ignored = array("q")
         self._counts: ClassCounts | None = None  # of every image, until another comes
 
@@ -89,7 +88,7 @@ class Evaluation:
             InputError: an id that was counted before; else as `confusion_matrix`.
         """
         tables, num_ignored = count_tables(pred, target, self.num_classes, self.ignore_index, self.task)
-        self.add(tables, ids, num_ignored=num_ignored)
+        self._append(tables, [None] * len(tables) if ids is None else ids, num_ignored)
 
     def add(
         self, matrices: ArrayLike, ids: Sequence[object] | None = None, num_ignored: ArrayLike | None = None
@@ -120,7 +119,6 @@ class Evaluation:
     def _append(self, tables: NDArray[np.int64], ids: Sequence[object], ignored: Iterable[int]) -> None:
         self._add_ids([None if name is None else str(name) for name in ids], len(tables))
         self._store.extend(tables)
-        self._total += tables.sum(axis=0)
         self._num_ignored.extend(int(number) for number in ignored)
         self._counts = None
 
@@ -172,14 +170,15 @@ class Evaluation:
         """
         kind = get_protocol(protocol, absent)
         if group_by is None:
+            total = self._store.total.copy()  # the scores stay what they are when more images come
             if not kind.per_image:  # the sum is known, so the images need not be unpacked
-                return self._scores(self._total, ClassCounts.of(self._total[None], self.task), self._num_ignored, kind)
-            return self._scores(self._total, self.class_counts, self._num_ignored, kind)
+                return self._scores(total, ClassCounts.of(total[None], self.task), self._num_ignored, kind)
+            return self._scores(total, self.class_counts, self._num_ignored, kind)
         names, codes = group_codes(group_by, self.ids)
         return {name: self._of_images(np.flatnonzero(codes == number), kind) for number, name in enumerate(names)}
 
     def _of_images(self, places: NDArray[np.intp], protocol: Protocol) -> Scores:
-        total = np.zeros_like(self._total)
+        total = np.zeros_like(self._store.total)
         for place in places:
             total += self._store[int(place)]
         ignored = (self._num_ignored[place] for place in places)
@@ -314,8 +313,6 @@ class Evaluation:
             raise ConfigError("the saved evaluation is damaged: its ids and counts are of different numbers of images")
         self._add_ids([None if name is None else str(name) for name in ids], len(ids))
         self._num_ignored.extend(int(number) for number in ignored)
-        for table in self._store:
-            self._total += table
         return self
 
     def to_dict(self) -> dict[str, Any]:

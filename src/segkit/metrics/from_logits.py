@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from segkit.errors import ShapeError
 from segkit.metrics._blocks import Counter, OutOfRangeError, default_threads
 from segkit.metrics._inputs import TensorLike, as_array, check_classes, whole_numbers
 from segkit.metrics._planes import Logits
+from segkit.metrics._threads import share
 from segkit.metrics.counting import raise_out_of_range
 
 __all__ = ["confusion_matrix_from_logits"]
@@ -69,30 +71,31 @@ def confusion_matrix_from_logits(
 
 def _count(planes: Logits, truth: NDArray[Any], ignore_index: int, per_image: bool, threads: int) -> NDArray[np.int64]:
     K = planes.num_classes
-    matrices = np.zeros((len(truth) if per_image else 1, K, K), np.int64)
-    pieces = list(_pieces(truth))
+    matrices, lock = np.zeros((len(truth) if per_image else 1, K, K), np.int64), Lock()
 
-    def work(piece: tuple[int, slice]) -> NDArray[np.int64]:
-        image, rows = piece
-        counter = Counter(K, ignore_index)
-        labels = planes.labels(image, rows)
-        try:
-            counter.count(labels, truth[image, rows])
-            return counter.take()
-        except OutOfRangeError:
+    def work(pieces: Iterator[tuple[int, slice]]) -> None:
+        counter, matrix = Counter(K, ignore_index), np.zeros((K, K), np.int64)
+
+        def hand_over(image: int) -> None:
+            counter.finish(matrix)
+            with lock:
+                matrices[image] += matrix
+            matrix.fill(0)
+
+        for image, rows in pieces:
+            counter.count(planes.labels(image, rows), truth[image, rows], matrix)
+            if per_image:
+                hand_over(image)
+        if not per_image:
+            hand_over(0)
+
+    try:
+        share(work, list(_pieces(truth)), threads)
+    except OutOfRangeError:
+        for image, values in enumerate(truth):
             where = f" of image {image}" if len(truth) > 1 else ""
-            raise_out_of_range(np.zeros_like(truth[image]), truth[image], K, ignore_index, where)
-            raise
-
-    if min(threads, len(pieces)) <= 1:
-        for piece in pieces:
-            matrices[piece[0] if per_image else 0] += work(piece)
-        return matrices
-    from concurrent.futures import ThreadPoolExecutor  # as long to load as all of ours
-
-    with ThreadPoolExecutor(threads) as pool:
-        for piece, counts in zip(pieces, pool.map(work, pieces), strict=True):
-            matrices[piece[0] if per_image else 0] += counts
+            raise_out_of_range(np.zeros_like(values), values, K, ignore_index, where)
+        raise
     return matrices
 
 

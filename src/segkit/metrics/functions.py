@@ -48,7 +48,7 @@ def count_tables(
     check_classes(num_values, ignore_index)
     tables = count_images(pairs, num_values, ignore_index, check_threads(None, pairs))
     sizes = np.array([t.size for _, t in pairs], np.int64)
-    ignored = sizes - tables.sum(axis=(1, 2))
+    ignored = sizes - tables.reshape(len(tables), num_values**2).sum(axis=1)
     shape = table_shape(num_classes, task)
     return tables.reshape(-1, *shape), ignored.reshape(-1, num_classes if task == "multilabel" else 1).sum(axis=1)
 
