@@ -9,7 +9,9 @@ from segkit.kernels._argmax import argmax_labels
 from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
 from segkit.kernels._confusion import confusion_matrix
 from segkit.kernels._focal import FocalTerms, focal_terms
+from segkit.kernels._normalize import normalize
 from segkit.kernels._terms import Terms, sigmoid_terms, softmax_terms
+from segkit.kernels._warp import warp
 
 __all__ = [
     "FocalTerms",
@@ -20,6 +22,8 @@ __all__ = [
     "confusion_matrix",
     "focal_terms",
     "kernel_table",
+    "normalize",
     "sigmoid_terms",
     "softmax_terms",
+    "warp",
 ]

@@ -9,18 +9,17 @@ from torch import Tensor, nn
 
 from segkit._checks import check_number
 from segkit.errors import InputError
+from segkit.kernels._normalize import image_scale, normalize
+from segkit.kernels.reference.normalize import normalize as plain_normalize
 
 __all__ = ["Normalize"]
-
-# Full scale of an integer image, by its dtype.
-_SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
 class Normalize(nn.Module):
     """Turn an image as it comes from a file into what the encoder was trained on.
 
     uint8 is divided by 255 and uint16 by 65535 (by ``scale`` instead, if given), floats are taken as they are; then
-    ``(x - mean) / std`` a channel.
+    ``(x - mean) / std`` a channel. Under autocast the result is in autocast's type, as the encoder would make it.
 
     Args:
         mean: one value a channel, in units of the scaled image.
@@ -50,13 +49,11 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(stds).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, C, H, W)`` of uint8, uint16 or floats to float32, normalised."""
-        x = image.float()
-        if not image.is_floating_point():
-            if self.scale is None and image.dtype not in _SCALES:
-                raise InputError(
-                    f"an image must be uint8, uint16 or floating point; got {image.dtype}. "
-                    "Convert it, or build the model with `scale`, the value that stands for 1.0"
-                )
-            x = x / (self.scale or _SCALES[image.dtype])
-        return (x - self.mean) / self.std
+        """``(B, C, H, W)`` of uint8, uint16 or floats to float32, normalised; see `segkit.kernels.normalize`."""
+        if torch.compiler.is_compiling():
+            # The definition: a compiler makes one pass of it, and an exported graph holds plain operations only.
+            divisor = image_scale(image.dtype, self.scale)
+            return plain_normalize(image, self.mean, self.std, divisor, torch.float32, None)
+        device = image.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        return normalize(image, self.mean, self.std, scale=self.scale, dtype=dtype)
