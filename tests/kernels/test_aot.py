@@ -28,29 +28,40 @@ def batch(classes: int, dtype: torch.dtype, layout: str) -> tuple[torch.Tensor, 
     return logits, torch.zeros((2, 32, 64), dtype=torch.uint8)
 
 
-def softmax_case(
-    classes: int, dtype: torch.dtype, layout: str, *, weighted: bool = False, smoothing: float = 0.0
+def terms_case(
+    kind: str, classes: int, dtype: torch.dtype, layout: str, *, weighted: bool = False, smoothing: float = 0.0
 ) -> Callable[[], object]:
     def call() -> None:
         logits, target = batch(classes, dtype, layout)
-        weights = torch.ones(classes) if weighted else None
         slopes = (torch.zeros(()), torch.zeros(classes), torch.zeros(classes))
-        forms.softmax_sums(logits, target, weights, smoothing, 255, True, True)
-        forms.softmax_gradient(slopes, logits, target, weights, smoothing, 255, True, True)
+        if kind == "softmax":
+            weights = torch.ones(classes) if weighted else None
+            forms.softmax_sums(logits, target, weights, smoothing, 255, True, True)
+            forms.softmax_gradient(slopes, logits, target, weights, smoothing, 255, True, True)
+        else:
+            target, weights = torch.zeros(logits.shape, dtype=torch.bool), torch.ones((classes, 2))
+            forms.sigmoid_sums(logits, target, weights if weighted else None, smoothing, 255, True, True)
+            forms.sigmoid_gradient(slopes, logits, target, weights if weighted else None, smoothing, 255, True, True)
 
     return call
 
 
-for classes, dtype, layout in (
-    (2, torch.float32, "contiguous"),
-    (11, torch.bfloat16, "channels_last"),
-    (19, torch.float32, "contiguous"),
-    (19, torch.float16, "cropped"),
-    (150, torch.bfloat16, "contiguous"),
-    (256, torch.float32, "channels_last"),
+for kind, classes, dtype, layout in (
+    ("softmax", 2, torch.float32, "contiguous"),
+    ("softmax", 11, torch.bfloat16, "channels_last"),
+    ("softmax", 19, torch.float32, "contiguous"),
+    ("softmax", 19, torch.float16, "cropped"),
+    ("softmax", 150, torch.bfloat16, "contiguous"),
+    ("softmax", 256, torch.float32, "channels_last"),
+    ("sigmoid", 1, torch.bfloat16, "contiguous"),
+    ("sigmoid", 20, torch.float32, "contiguous"),
+    ("sigmoid", 256, torch.float16, "channels_last"),
 ):
-    CASES[f"softmax {classes} {dtype} {layout}"] = softmax_case(classes, dtype, layout)
-CASES["softmax weighted, smoothed"] = softmax_case(19, torch.bfloat16, "contiguous", weighted=True, smoothing=0.1)
+    CASES[f"{kind} {classes} {dtype} {layout}"] = terms_case(kind, classes, dtype, layout)
+for kind in ("softmax", "sigmoid"):
+    for classes in (19, 256):
+        case = terms_case(kind, classes, torch.bfloat16, "contiguous", weighted=True, smoothing=0.1)
+        CASES[f"{kind} {classes} weighted, smoothed"] = case
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

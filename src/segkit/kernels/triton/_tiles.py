@@ -11,14 +11,13 @@ from torch import Tensor
 
 from segkit.kernels.triton._build import launch, next_power_of_2, processors
 
-__all__ = ["WARPS", "Sums", "Tiles", "finish", "new_partials"]
+__all__ = ["Sums", "Tiles", "element_places", "finish", "given_or_any", "new_partials", "tile_pixels"]
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
-TILE = 4096
-"""Elements a tile: 16 of each array for a thread, so that sums and logits fit in its registers together."""
-WARPS = 8
-PROGRAMS = 4
+TILE = 1024
+"""Elements a tile: 8 of each array for a thread, so that sums and logits leave room for several programs at a time."""
+PROGRAMS = 8
 """Programs of the summing kernels for each multiprocessor: what fits there at once, twice."""
 
 
@@ -30,7 +29,7 @@ class Tiles(NamedTuple):
     block: int
     padded: int  # classes, up to a power of two
     a_row: int  # tiles
-    number: int  # tiles of all images
+    number: int  # tiles of all images, below 2^31
 
     @classmethod
     def of(cls, logits: Tensor, *others: Tensor) -> Tiles:
@@ -42,6 +41,51 @@ class Tiles(NamedTuple):
         block = min(max(TILE // padded, 16), max(next_power_of_2(max(columns, 1)), 16))
         a_row = -(-columns // block)
         return cls(rows, columns, block, padded, a_row, batch * rows * a_row)
+
+    @property
+    def warps(self) -> int:
+        """As many as have 8 elements for each thread, within what schedules well."""
+        return min(max(self.padded * self.block // 256, 1), 8)
+
+    def arguments(self) -> tuple[int, int, int, int]:
+        """What `tile_pixels` is told."""
+        return self.number, self.a_row, self.rows, self.columns
+
+    def constants(
+        self, logits: Tensor, weights: Tensor | None, label_smoothing: float, cross_entropy: bool, regions: bool
+    ) -> dict[str, int]:
+        """What the kernels of the losses' sums are compiled for."""
+        return {
+            "K": logits.shape[1],
+            "K_PADDED": self.padded,
+            "BLOCK": self.block,
+            "WEIGHTED": weights is not None,
+            "SMOOTHED": label_smoothing > 0,
+            "CROSS_ENTROPY": cross_entropy,
+            "REGIONS": regions,
+            "num_warps": self.warps,
+        }
+
+
+def given_or_any(weights: Tensor | None, logits: Tensor) -> Tensor:
+    """The weights as kernels read them; where there are none, any tensor, which they do not read."""
+    return logits if weights is None else weights.float().contiguous()
+
+
+@triton.jit
+def tile_pixels(tile, tiles, tiles_a_row, rows, columns, BLOCK: tl.constexpr):
+    """Where a tile is: its image, row and columns, in 64 bits, and which of the columns exist."""
+    image = (tile // tiles_a_row // rows).to(tl.int64)  # divided in 32 bits, several times as fast
+    row = (tile // tiles_a_row % rows).to(tl.int64)
+    column = (tile % tiles_a_row).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    return image, row, column, column < tl.where(tile < tiles, columns, 0)
+
+
+@triton.jit
+def element_places(image, row, column, stride_b, stride_k, stride_h, stride_w, K_PADDED: tl.constexpr):
+    """Where the tile's elements stand in a tensor (B, K, H, W): (K_PADDED, BLOCK)."""
+    classes = tl.arange(0, K_PADDED).to(tl.int64)
+    return (image * stride_b + row * stride_h + column * stride_w)[None, :] + (classes * stride_k)[:, None]
 
 
 def new_partials(tiles: Tiles, logits: Tensor) -> Tensor:
