@@ -37,7 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ENVIRONMENT = "SEGKIT_KERNELS"
-KERNEL_NAMES = ("reference", "cpu", "triton")
+KERNEL_NAMES = ("reference", "cpu", "triton", "compiled")
+_PARTIAL = ("compiled",)  # made for some ops only: where it is forced, the others choose as ever
 
 _WISHES: Mapping[str, tuple[str, ...]] = {"cpu": ("cpu", "reference"), "cuda": ("triton", "reference")}
 _log = logging.getLogger("segkit")
@@ -106,6 +107,7 @@ class Op(Generic[P, R]):
     def __init__(self, name: str, reference: Callable[P, R]) -> None:
         self.name = name
         self.implementations: dict[str, Implementation[P, R]] = {"reference": Implementation("reference", reference)}
+        self._registered = {"reference"}
         OPS.register(name)(self)
 
     def register(
@@ -119,6 +121,7 @@ class Op(Generic[P, R]):
         """Enter another form. Neither ``run`` nor its module may touch a device before the first call."""
         check_choice("name", name, KERNEL_NAMES)
         self.implementations[name] = Implementation(name, run, unavailable, refuse)
+        self._registered.add(name)
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
         """Choose and run."""
@@ -135,7 +138,7 @@ class Op(Generic[P, R]):
         if torch.compiler.is_exporting():  # whoever loads the graph need not have segkit
             return self.implementations["reference"]
         name, by = forced_kernels()
-        if name is not None:
+        if name is not None and not self._left_free(name):
             reason = self._refusal(name, tensor.device, *args, **options)
             if reason is not None:
                 raise KernelError(
@@ -151,6 +154,10 @@ class Op(Generic[P, R]):
                 return self.implementations[wish]
             self._say_once(wish, reason)
         raise AssertionError(f"the reference of {self.name} refused")
+
+    def _left_free(self, name: str) -> bool:
+        """Whether forcing ``name`` says nothing of this op, which was never given such a form."""
+        return name in _PARTIAL and name not in self._registered
 
     def _refusal(self, name: str, device: torch.device, *args: P.args, **options: P.kwargs) -> str | None:
         reason = self.unavailable(name, device)
@@ -215,12 +222,14 @@ def kernel_table(device: torch.device, forced: str | None = None) -> KernelTable
         forced: the implementation that is forced; None means what is forced here and now, if anything.
     """
     name = forced if forced is not None else forced_kernels()[0]
-    wishes = _WISHES.get(device.type, ("reference",)) if name is None else (name,)
-    return KernelTable(tuple(_row(OPS[op], device, wishes, name) for op in OPS))
+    return KernelTable(tuple(_row(OPS[op], device, name) for op in OPS))
 
 
-def _row(op: Op[..., Any], device: torch.device, wishes: tuple[str, ...], forced: str | None) -> KernelChoice:
-    reasons = {name: op.unavailable(name, device) for name in KERNEL_NAMES}
+def _row(op: Op[..., Any], device: torch.device, forced: str | None) -> KernelChoice:
+    forced = None if forced is not None and op._left_free(forced) else forced
+    wishes = _WISHES.get(device.type, ("reference",)) if forced is None else (forced,)
+    names = [name for name in KERNEL_NAMES if not op._left_free(name)]
+    reasons = {name: op.unavailable(name, device) for name in names}
     chosen = next((name for name in wishes if reasons[name] is None), None)
     first = f"{forced!r} is forced" if forced is not None else f"{chosen!r} is preferred"
     return KernelChoice(op.name, chosen, {name: why or first for name, why in reasons.items() if name != chosen})

@@ -13,6 +13,7 @@ from segkit.errors import LabelError
 from segkit.kernels import cpu, reference, triton
 from segkit.kernels._choice import Op
 from segkit.kernels._fused import FusedSums
+from segkit.kernels.cpu import compiled
 from segkit.kernels.reference.labels import outside
 from segkit.kernels.reference.terms import Terms
 
@@ -25,6 +26,11 @@ _softmax.register(
     "cpu", _fused_softmax.form("cpu", cpu.softmax_sums, cpu.softmax_gradient), unavailable=cpu.unavailable
 )
 _softmax.register(
+    "compiled",
+    _fused_softmax.form("compiled", compiled.softmax_sums, compiled.softmax_gradient),
+    unavailable=compiled.unavailable,
+)
+_softmax.register(
     "triton",
     _fused_softmax.form("triton", triton.softmax_sums, triton.softmax_gradient),
     unavailable=triton.unavailable,
@@ -32,6 +38,17 @@ _softmax.register(
 )
 _sigmoid.register(
     "cpu", _fused_sigmoid.form("cpu", cpu.sigmoid_sums, cpu.sigmoid_gradient), unavailable=cpu.unavailable
+)
+_sigmoid.register(
+    "compiled",
+    _fused_sigmoid.form("compiled", compiled.sigmoid_sums, compiled.sigmoid_gradient),
+    unavailable=compiled.unavailable,
+)
+_sigmoid.register(
+    "triton",
+    _fused_sigmoid.form("triton", triton.sigmoid_sums, triton.sigmoid_gradient),
+    unavailable=triton.unavailable,
+    refuse=triton.refuse_terms,
 )
 
 
