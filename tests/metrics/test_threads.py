@@ -1,4 +1,4 @@
-"""Work shared with helpers: every item once, errors reach the caller, and nobody waits for a helper that never began."""
+"""Work shared with helpers: every item once, errors reach the caller, and nobody waits for one that never began."""
 
 from __future__ import annotations
 

@@ -22,6 +22,9 @@ Distances = NDArray[np.float64]
 REACH = {1: 4, 2: 2, 3: 2}
 """Steps of the finest spacing that are tried offset by offset, by the number of axes (12 offsets in 2-D, 32 in 3-D)."""
 
+LEAF = 32
+"""Points in a leaf of a tree: surfaces are lines, of which few leaves are near."""
+
 FEW = 1 << 11
 """Pairs of points that are compared one by one rather than through a tree."""
 
@@ -35,12 +38,14 @@ class Surfaces:
         void: the value that is no class.
         places: flat places of the surface pixels in ``labels``, sorted by class.
         starts: where each class begins among them, ``(K + 1,)``.
+        points: their coordinates in units of the spacing, ``(N, axes)``.
     """
 
     labels: NDArray[Any]
     void: int
     places: NDArray[np.intp]
     starts: NDArray[np.intp]
+    points: NDArray[np.float64]
 
     def distances_to(self, other: Surfaces, spacing: NDArray[np.float64]) -> Distances:
         """The distance of each surface pixel to the nearest of its class in ``other``; inf where it has none."""
@@ -51,15 +56,15 @@ class Surfaces:
         for offset, distance in _offsets(self.labels.shape, spacing):
             if not left.size:
                 break
-            hit = flat[places[left] + offset] == classes[left]
-            found[left[hit]] = distance
-            left = left[~hit]
-        for k in np.unique(classes[left]):
-            searched = left[classes[left] == k]
-            points = other.places[other.starts[k] : other.starts[k + 1]]
-            if points.size:
-                shape = self.labels.shape
-                found[searched] = _nearest(_points(places[searched], shape, spacing), _points(points, shape, spacing))
+            miss = flat[places + offset] != classes
+            found[left[~miss]] = distance
+            left, places, classes = left[miss], places[miss], classes[miss]
+        # Sorted by class, as the places are: each class is a slice.
+        starts = np.searchsorted(classes, np.arange(len(self.starts)))
+        points = self.points[left]
+        for k in np.flatnonzero(np.diff(starts) * np.diff(other.starts)):
+            searched, among = slice(*starts[k : k + 2]), slice(*other.starts[k : k + 2])
+            found[left[searched]] = _nearest(points[searched], other.points[among])
         return found
 
 
@@ -73,7 +78,8 @@ def find_surfaces(labels: NDArray[Any], num_classes: int, spacing: NDArray[np.fl
     """
     void = num_classes
     steps = _steps(spacing)
-    padded = np.full([size + 2 * step for size, step in zip(labels.shape, steps, strict=True)], void, np.int32)
+    shape = [size + 2 * step for size, step in zip(labels.shape, steps, strict=True)]
+    padded = np.full(shape, void, np.min_scalar_type(void))  # bytes are compared and sorted fastest
     inner = tuple(slice(step, step + size) for size, step in zip(labels.shape, steps, strict=True))
     padded[inner] = labels
     edge = np.zeros(padded.shape, np.bool_)
@@ -87,8 +93,11 @@ def find_surfaces(labels: NDArray[Any], num_classes: int, spacing: NDArray[np.fl
     places = np.flatnonzero(edge)
     classes = padded.reshape(-1)[places]
     order = np.argsort(classes, kind="stable")
+    places = places[order]
     starts = np.searchsorted(classes[order], np.arange(num_classes + 1))
-    return Surfaces(np.where(edge, padded, void), void, places[order], starts)
+    along = np.unravel_index(places, padded.shape)
+    points = np.stack([numbers * step for numbers, step in zip(along, spacing, strict=True)], axis=1)
+    return Surfaces(np.where(edge, padded, padded.dtype.type(void)), void, places, starts, points)
 
 
 def _steps(spacing: NDArray[np.float64]) -> list[int]:
@@ -109,15 +118,11 @@ def _offsets(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> list[tuple
     return [(offset, distance) for distance, offset in sorted(found)]
 
 
-def _points(places: NDArray[np.intp], shape: tuple[int, ...], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack(np.unravel_index(places, shape), axis=1) * spacing
-
-
 def _nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Distances:
     if len(points) * len(among) <= FEW:
         squares = ((points[:, None] - among) ** 2).sum(axis=2)
         return np.asarray(np.sqrt(squares.min(axis=1)))
     with needed("medical", "a surface distance"):
         from scipy.spatial import cKDTree
-    distances: Distances = cKDTree(among, balanced_tree=False, compact_nodes=False).query(points)[0]
+    distances: Distances = cKDTree(among, LEAF, balanced_tree=False, compact_nodes=False).query(points)[0]
     return distances

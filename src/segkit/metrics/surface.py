@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 
 from segkit._checks import check_choice, check_int, check_number
 from segkit.errors import InputError
+from segkit.metrics._blocks import default_threads
 from segkit.metrics._inputs import LabelsLike, check_classes, check_names, image_pairs
 from segkit.metrics._surface import find_surfaces
 from segkit.metrics._tables import as_html, as_markdown, as_text
+from segkit.metrics._threads import share
 from segkit.metrics.counting import raise_out_of_range
 from segkit.metrics.formulas import mean_defined
 
 __all__ = ["SurfaceScores", "surface_scores"]
 
 Table = NDArray[np.float64]
+
+COST = 64
+"""How many times as long as counting a pixel its share of the surfaces takes: each image is worth a thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +131,16 @@ def surface_scores(
     tolerances = _one_each("tolerance", tolerance, num_classes)
     pairs = image_pairs(pred, target, axes=dims)
     tables = np.full((4, len(pairs), num_classes), np.nan)
-    for number, (p, t) in enumerate(pairs):
-        if p.ndim != dims:
-            raise InputError(f"image {number} has {p.ndim} axes; `dims` is {dims}")
-        raise_out_of_range(p, t, num_classes, ignore_index, f" of image {number}")
-        tables[:, number] = _of_image(p, t, num_classes, ignore_index, steps, tolerances)
+
+    def work(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            p, t = pairs[number]
+            if p.ndim != dims:
+                raise InputError(f"image {number} has {p.ndim} axes; `dims` is {dims}")
+            raise_out_of_range(p, t, num_classes, ignore_index, f" of image {number}")
+            tables[:, number] = _of_image(p, t, num_classes, ignore_index, steps, tolerances)
+
+    share(work, range(len(pairs)), default_threads(COST * sum(p.size for p, _ in pairs)))
     hausdorff, hd95, assd, nsd = tables
     return SurfaceScores(hausdorff, hd95, assd, nsd, check_names(names, num_classes), tuple(tolerances))
 
