@@ -179,3 +179,53 @@ def slow_focal_loss(
             total -= side * w[label] * (1 - prob[label]) ** gamma * math.log(prob[label])
             weight += w[label]
     return total / weight if weight else 0.0
+
+
+def jaccard_of_mistakes(mistakes: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """The Jaccard loss of the prediction that is wrong exactly there; 0 for no mistakes."""
+    pred = truth ^ mistakes
+    union = (pred | truth).sum()
+    return 1 - (pred & truth).sum() / union if union else 0.0
+
+
+def slow_lovasz_extension(errors: Floats, truth: NDArray[np.bool_]) -> float:
+    """Each error times what its pixel adds to the loss of the set of those before it (Berman et al., equation 8)."""
+    mistakes, loss, before = np.zeros(len(errors), np.bool_), 0.0, 0.0
+    for pixel in np.argsort(-errors, kind="stable"):
+        mistakes[pixel] = True
+        after = jaccard_of_mistakes(mistakes, truth)
+        loss += errors[pixel] * (after - before)
+        before = after
+    return loss
+
+
+def slow_lovasz_loss(
+    logits: Floats,
+    target: NDArray[Any],
+    task: str,
+    weights: Floats | None = None,
+    per_image: bool = False,
+    absent: str = "skip",
+    ignore_index: int = 255,
+) -> float:
+    """The weighted mean over the counted classes, then over the images that have one; 0 without."""
+    if per_image:
+        valid = [image for image in range(len(logits)) if (target[image] != ignore_index).any()]
+        if absent == "skip":
+            valid = [b for b in valid if task == "multiclass" or (target[b] == 1).any()]
+        options: dict[str, Any] = {"absent": absent, "ignore_index": ignore_index}
+        each = [slow_lovasz_loss(logits[b : b + 1], target[b : b + 1], task, weights, **options) for b in valid]
+        return sum(each) / len(each) if each else 0.0
+    total = weight = 0.0
+    for k, (prob, truth, valid_pixels) in enumerate(slow_regions(logits, target, task, ignore_index)):
+        inside = truth[valid_pixels]
+        if task == "multiclass":
+            errors = np.abs(inside - prob[valid_pixels])
+        else:
+            errors = np.maximum(0, 1 - np.where(inside, 1, -1) * logits[:, k][valid_pixels])
+        if not inside.any() and absent == "skip":
+            continue
+        own = 1.0 if weights is None or task == "binary" else float(weights[k])
+        total += own * slow_lovasz_extension(errors, inside)
+        weight += own
+    return total / weight if weight else 0.0

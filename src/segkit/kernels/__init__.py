@@ -9,6 +9,7 @@ from segkit.kernels._argmax import argmax_labels
 from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
 from segkit.kernels._confusion import confusion_matrix
 from segkit.kernels._focal import FocalTerms, focal_terms
+from segkit.kernels._lovasz import LovaszTerms, lovasz_terms
 from segkit.kernels._normalize import normalize
 from segkit.kernels._terms import Terms, sigmoid_terms, softmax_terms
 from segkit.kernels._warp import warp
@@ -17,11 +18,13 @@ __all__ = [
     "FocalTerms",
     "KernelChoice",
     "KernelTable",
+    "LovaszTerms",
     "Terms",
     "argmax_labels",
     "confusion_matrix",
     "focal_terms",
     "kernel_table",
+    "lovasz_terms",
     "normalize",
     "sigmoid_terms",
     "softmax_terms",

@@ -10,6 +10,7 @@ from segkit.losses._cross_entropy import CrossEntropy, cross_entropy
 from segkit.losses._dice import Dice, dice_loss
 from segkit.losses._focal import Focal, focal_loss
 from segkit.losses._jaccard import Jaccard, jaccard_loss
+from segkit.losses._lovasz import Lovasz, lovasz_loss
 from segkit.losses._matthews import Matthews, matthews_loss
 from segkit.losses._prepare import Loss
 from segkit.losses._tversky import FocalTversky, Tversky, focal_tversky_loss, tversky_loss
@@ -21,6 +22,7 @@ __all__ = [
     "FocalTversky",
     "Jaccard",
     "Loss",
+    "Lovasz",
     "Matthews",
     "Tversky",
     "check_loss",
@@ -31,6 +33,7 @@ __all__ = [
     "focal_tversky_loss",
     "jaccard_loss",
     "list_losses",
+    "lovasz_loss",
     "matthews_loss",
     "register_loss",
     "tversky_loss",

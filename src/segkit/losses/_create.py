@@ -21,6 +21,7 @@ from segkit.losses._cross_entropy import CrossEntropy
 from segkit.losses._dice import Dice
 from segkit.losses._focal import Focal
 from segkit.losses._jaccard import Jaccard
+from segkit.losses._lovasz import Lovasz
 from segkit.losses._matthews import Matthews
 from segkit.losses._prepare import Loss, Sums, TermsLoss, Wanted, compute_sums
 from segkit.losses._tversky import FocalTversky, Tversky
@@ -55,6 +56,7 @@ register_loss("dice")(Dice)
 register_loss("focal")(Focal)
 register_loss("focal_tversky")(FocalTversky)
 register_loss("jaccard")(Jaccard)
+register_loss("lovasz")(Lovasz)
 register_loss("matthews")(Matthews)
 register_loss("tversky")(Tversky)
 

@@ -21,9 +21,10 @@ from segkit.losses._prepare import (
     ratio,
 )
 
-__all__ = ["Absent", "Formula", "RegionLoss", "check_absent", "class_mean", "overlap_losses", "region_loss"]
+__all__ = ["ABSENT", "Absent", "Formula", "RegionLoss", "check_absent", "class_mean", "overlap_losses", "region_loss"]
 
 Absent: TypeAlias = Literal["skip", "penalize"]
+ABSENT = ("skip", "penalize")
 Formula: TypeAlias = Callable[[Sums], Tensor]
 """``(K,)``: each class's loss."""
 
@@ -31,7 +32,7 @@ Formula: TypeAlias = Callable[[Sums], Tensor]
 def check_absent(smooth: float, absent: Absent) -> None:
     """Raise unless absent classes have a loss that their false positives move."""
     check_number("smooth", smooth, minimum=0.0)
-    check_choice("absent", absent, ("skip", "penalize"))
+    check_choice("absent", absent, ABSENT)
     if absent == "penalize" and smooth == 0:
         raise InputError(
             "`absent='penalize'` needs `smooth` above 0: with 0 an absent class loses 1 whatever is predicted"
@@ -39,15 +40,14 @@ def check_absent(smooth: float, absent: Absent) -> None:
 
 
 def class_mean(losses: Tensor, present: Tensor, task: Task, class_weights: Tensor | None, absent: Absent) -> Tensor:
-    """The weighted mean of ``(K,)`` losses over the classes that count, 0 without one.
+    """The weighted mean of ``(..., K)`` losses over the classes that count, 0 without one.
 
-    A class without a valid pixel in the target is left out, or penalized; with none in the whole target, whatever the
-    classes, nothing counts.
+    A class that the target does not hold on a valid pixel is left out, or penalized.
     """
     weights = ((present > 0) | (absent == "penalize")).to(losses)
     if class_weights is not None and task != "binary":
         weights = weights * class_weights.to(weights)
-    return ratio((weights * losses).sum(), weights.sum())
+    return ratio((weights * losses).sum(-1), weights.sum(-1))
 
 
 def region_loss(
