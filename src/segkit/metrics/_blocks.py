@@ -13,7 +13,7 @@ from segkit.metrics._dense import add_few, add_pixels
 from segkit.metrics._runs import BLOCK, RunCounter, find_ends
 from segkit.metrics._threads import share
 
-__all__ = ["Counter", "OutOfRangeError", "Pair", "count_pairs", "default_threads"]
+__all__ = ["MOST_COUNTING", "Counter", "OutOfRangeError", "Pair", "count_pairs", "default_threads"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -30,7 +30,10 @@ PIECE = 1 << 20
 """Pixels that a thread takes at a time."""
 
 WORTH_A_THREAD = 1 << 22
-"""Pixels (some 3 ms) that pay for another thread: its start, and the turns that threads take at Python's lock."""
+"""Pixels (some 2 ms) that pay for another thread: waking it, and the turns that threads take at Python's lock."""
+
+MOST_COUNTING = 2
+"""Threads that count unless told otherwise: each needs some 7 MB, and more mostly wait for each other at that lock."""
 
 
 class OutOfRangeError(Exception):
@@ -83,7 +86,9 @@ def _judge(in_range: bool) -> None:
 
 
 def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
-    """Flat pieces of at most `BLOCK` pixels; only what is not contiguous is copied, `COPIED` bytes at a time."""
+    """Flat pieces of at most `BLOCK` pixels, half as many of wide ids, whose runs need more memory; only what is not
+    contiguous is copied, `COPIED` bytes at a time.
+    """
     if not p.size:
         return
     if p.flags.f_contiguous and t.flags.f_contiguous:
@@ -91,8 +96,9 @@ def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
     few = COPIED // max(p.itemsize, t.itemsize)
     if p.flags.c_contiguous and t.flags.c_contiguous:
         p, t = p.reshape(-1), t.reshape(-1)
-        for start in range(0, p.size, BLOCK):
-            yield p[start : start + BLOCK], t[start : start + BLOCK]
+        size = BLOCK if p.itemsize == t.itemsize == 1 else BLOCK // 2
+        for start in range(0, p.size, size):
+            yield p[start : start + size], t[start : start + size]
     elif p.size <= few:
         yield p.reshape(-1), t.reshape(-1)
     else:
@@ -102,12 +108,12 @@ def _flat_blocks(p: NDArray[Any], t: NDArray[Any]) -> Iterator[Pair]:
             yield from _flat_blocks(p[piece], t[piece])
 
 
-def default_threads(num_pixels: int) -> int:
-    """One thread for every four million pixels, at most one a core and four."""
+def default_threads(num_pixels: int, most: int = 4) -> int:
+    """One thread for every four million pixels, at most one a core and ``most``."""
     if num_pixels < 2 * WORTH_A_THREAD:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, 4, num_pixels // WORTH_A_THREAD))
+    return max(1, min(cores, most, num_pixels // WORTH_A_THREAD))
 
 
 def count_pairs(pairs: Sequence[Pair], num_classes: int, ignore_index: int, threads: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segkit._checks import check_int, listed
 from segkit.errors import LabelError
-from segkit.metrics._blocks import Counter, OutOfRangeError, Pair, count_pairs, default_threads
+from segkit.metrics._blocks import MOST_COUNTING, Counter, OutOfRangeError, Pair, count_pairs, default_threads
 from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
 from segkit.metrics._threads import share
 
@@ -39,7 +39,7 @@ def confusion_matrix(
         ignore_index: the value of ``target`` that is not counted, whatever ``pred`` holds there; outside the classes.
         per_image: one matrix an image: for each item of a sequence, or along the first axis of an array of three or
             more axes.
-        threads: how many to count on; None is one for every four million pixels, up to the cores and four.
+        threads: how many to count on at most; None is two from eight million pixels on, if there are two cores.
 
     Returns:
         ``(num_classes, num_classes)`` int64: rows are the target's classes, columns the prediction's;
@@ -89,9 +89,9 @@ def count_images(pairs: Sequence[Pair], num_classes: int, ignore_index: int, thr
 
 
 def check_threads(threads: int | None, pairs: Sequence[Pair]) -> int:
-    """The number of threads; None is one for small data and at most one a core."""
+    """The number of threads; None is one for small data and two for large, if there are two cores."""
     if threads is None:
-        return default_threads(sum(p.size for p, _ in pairs))
+        return default_threads(sum(p.size for p, _ in pairs), MOST_COUNTING)
     return check_int("threads", threads, minimum=1)
 
 
