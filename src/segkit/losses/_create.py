@@ -17,6 +17,8 @@ from segkit._checks import check_unknown_options
 from segkit._registry import Registry
 from segkit.errors import InputError
 from segkit.labels import IGNORE_INDEX, Task
+from segkit.losses._boundary import Boundary
+from segkit.losses._cldice import ClDice
 from segkit.losses._cross_entropy import CrossEntropy
 from segkit.losses._dice import Dice
 from segkit.losses._focal import Focal
@@ -24,6 +26,7 @@ from segkit.losses._jaccard import Jaccard
 from segkit.losses._lovasz import Lovasz
 from segkit.losses._matthews import Matthews
 from segkit.losses._prepare import Loss, Sums, TermsLoss, Wanted, compute_sums
+from segkit.losses._soft_bce import SoftBCE
 from segkit.losses._tversky import FocalTversky, Tversky
 
 __all__ = ["LossSum", "create_loss", "list_losses", "register_loss"]
@@ -51,6 +54,8 @@ def register_loss(name: str) -> Callable[[AnyLoss], AnyLoss]:
     return LOSSES.register(name)  # type: ignore[return-value]
 
 
+register_loss("boundary")(Boundary)
+register_loss("cldice")(ClDice)
 register_loss("cross_entropy")(CrossEntropy)
 register_loss("dice")(Dice)
 register_loss("focal")(Focal)
@@ -58,6 +63,7 @@ register_loss("focal_tversky")(FocalTversky)
 register_loss("jaccard")(Jaccard)
 register_loss("lovasz")(Lovasz)
 register_loss("matthews")(Matthews)
+register_loss("soft_bce")(SoftBCE)
 register_loss("tversky")(Tversky)
 
 

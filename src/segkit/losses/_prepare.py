@@ -14,6 +14,7 @@ from segkit._checks import check_choice, check_int, check_number
 from segkit.errors import InputError, ShapeError
 from segkit.kernels import sigmoid_terms, softmax_terms
 from segkit.kernels.cpu._slices import valid_pixels
+from segkit.kernels.reference.labels import outside
 from segkit.labels import IGNORE_INDEX, TASKS, Task
 from segkit.losses._hardest import Hardest
 
@@ -28,7 +29,9 @@ __all__ = [
     "check_pair",
     "compute_sums",
     "fit_class_weights",
+    "probabilities",
     "ratio",
+    "to_planes",
 ]
 
 ClassWeights: TypeAlias = Tensor | Sequence[float]
@@ -224,6 +227,32 @@ def _shape_message(logits: tuple[int, ...], target: tuple[int, ...], expected: t
     if len(target) == len(expected) and target[0] == expected[0] and target[-2:] != expected[-2:]:
         return f"{message}: bring the logits to the target's height and width"
     return message
+
+
+def to_planes(target: Tensor, num_classes: int, task: Task, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Return where each class is the target, and where its plane is valid: ``(B, K, H, W)`` of bool each.
+
+    Raises:
+        LabelError: a target outside the classes, on the CPU.
+    """
+    valid = valid_pixels(target, ignore_index)
+    if target.device.type == "cpu":
+        labels = target.to(torch.int64)
+        if error := outside("target", labels, valid, num_classes if task == "multiclass" else 2, ignore_index):
+            raise error
+    if task == "multilabel":
+        return (target == 1) & valid, valid
+    target, valid = target[:, None], valid[:, None]
+    if task == "binary":
+        return (target == 1) & valid, valid
+    classes = torch.arange(num_classes, device=target.device).view(1, -1, 1, 1)
+    return (target == classes) & valid, valid.expand(-1, num_classes, -1, -1)
+
+
+def probabilities(logits: Tensor, valid: Tensor, task: Task) -> Tensor:
+    """``(B, K, H, W)`` in float32 at least; 0 where a plane is not valid, whatever stands there."""
+    wide = torch.where(valid, logits if logits.dtype == torch.float64 else logits.float(), 0.0)
+    return torch.where(valid, wide.softmax(dim=1) if task == "multiclass" else wide.sigmoid(), 0.0)
 
 
 def ratio(total: Tensor, weight: Tensor) -> Tensor:
