@@ -1,8 +1,11 @@
 """Losses, forward and backward: time and peak extra memory against the rivals', in the same run.
 
-    python benchmarks/losses.py [rounds] [threads]
+    python benchmarks/losses.py [rounds] [threads] [compiled]
 
 A twentieth of the pixels is ignored, in patches as in CamVid. MONAI's loss ignores nothing; its target is in range.
+`compiled` times what torch compiles, too: on the CPU our compiled form, and the plain definition under `torch.compile`.
+On a GPU the latter is always timed; every form is checked against the definition first, and the last table says what
+share of a copy's bandwidth the losses reach.
 """
 
 from __future__ import annotations
@@ -11,17 +14,20 @@ import sys
 from collections.abc import Callable
 
 import torch
+from _gpu import check_losses, loss_rows, share_table
 from _measure import megabytes, milliseconds, table
 from monai.losses import DiceCELoss
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.device import Device
 from segkit.losses import create_loss, cross_entropy, dice_loss
 
 OURS = "segkit"
 SHAPES = ((8, 11, 360, 480), (2, 19, 1024, 2048))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+COMPILED = DEVICE == "cuda" or "compiled" in sys.argv
 
 
 def batch(shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
@@ -34,15 +40,28 @@ def batch(shape: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
     return logits.to(DEVICE), target.to(DEVICE)
 
 
-def step(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> Callable[[], None]:
+def step(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, kernels: str = "auto"
+) -> Callable[[], None]:
     """Forward and backward, with the gradient made anew and given back."""
-    leaf = logits.detach().requires_grad_()
+    leaf, device = logits.detach().requires_grad_(), Device(DEVICE, kernels=kernels)
 
     def run() -> None:
-        loss(leaf, target).backward()
+        with device:
+            loss(leaf, target).backward()
         leaf.grad = None
 
     return run
+
+
+def compiled(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> dict[str, Callable[[], None]]:
+    """What torch compiles, if it was asked for."""
+    if not COMPILED:
+        return {}
+    found = {"torch.compile of the plain form": step(torch.compile(loss), logits, target, "reference")}
+    if DEVICE == "cpu":
+        found |= {"segkit, compiled": step(loss, logits, target, "compiled")}
+    return found
 
 
 def groups(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Callable[[], None]]]:
@@ -62,6 +81,7 @@ def groups(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Callable[[],
     return {
         "cross-entropy + Dice": {
             OURS: step(both, logits, target),
+            **compiled(both, logits, target),
             "smp Dice + torch cross-entropy": step(smp_and_torchs, logits, labels),
             "MONAI DiceCE": step(lambda x, y: monai(x, y), logits, inside),
         },
@@ -72,23 +92,33 @@ def groups(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Callable[[],
         },
         "the same, bf16 channels-last": {
             OURS: step(both, half, target),
+            **compiled(both, half, target),
             "smp Dice + torch cross-entropy": step(smp_and_torchs, half, labels),
         },
-        "cross-entropy": {OURS: step(cross_entropy, logits, target), "torch": step(torchs, logits, labels)},
+        "cross-entropy": {
+            OURS: step(cross_entropy, logits, target),
+            **compiled(cross_entropy, logits, target),
+            "torch": step(torchs, logits, labels),
+        },
         "cross-entropy, channels-last": {OURS: step(cross_entropy, last, target), "torch": step(torchs, last, labels)},
         "Dice": {OURS: step(dice_loss, logits, target), "smp": step(smp, logits, labels)},
     }
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    if len(sys.argv) > 2:
-        torch.set_num_threads(int(sys.argv[2]))
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    rounds = numbers[0] if numbers else 15
+    if len(numbers) > 1:
+        torch.set_num_threads(numbers[1])
     print(f"torch {torch.__version__}, {DEVICE}, {torch.get_num_threads()} threads, {rounds} rounds")
+    if DEVICE == "cuda":
+        check_losses()
     all_groups = {f"{title} {shape}": group for shape in SHAPES for title, group in groups(shape).items()}
     times = {title: milliseconds(group, rounds) for title, group in all_groups.items()}
     for title, group in all_groups.items():
         print(f"\n{table(title, OURS, times[title], megabytes(group))}", flush=True)
+    if DEVICE == "cuda":
+        print(f"\n{share_table(loss_rows(), rounds)}")
 
 
 if __name__ == "__main__":
