@@ -36,7 +36,8 @@ class Device:
             here.
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: what the hardware runs natively and fastest.
         kernels: ``"auto"``, or the one implementation that every op must take inside ``with device:``
-            (``"reference"``, ``"cpu"``, ``"triton"``); an op that cannot, raises.
+            (``"reference"``, ``"cpu"``, ``"triton"``); an op that cannot, raises. ``"compiled"`` has torch compile the
+            sums of the losses for the CPU, which takes some ten seconds; ops without such a form choose as ever.
         channels_last: whether images and weights are stored channel by channel within a pixel; None means where it
             pays.
 

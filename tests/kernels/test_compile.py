@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from segkit.device import Device
 from segkit.errors import KernelError
-from segkit.kernels import argmax_labels
+from segkit.kernels import _choice, argmax_labels
 from segkit.losses import create_loss
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,21 @@ def test_a_forced_kernel_that_cannot_run_is_loud_when_compiled() -> None:
     compiled = torch.compile(create_loss("dice"), backend="aot_eager")
     with Device("cpu", kernels="triton"), pytest.raises(KernelError, match="triton"):
         compiled(LOGITS, TARGET)
+
+
+def test_an_automatic_fallback_is_said_once_and_breaks_no_graph(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_choice, "_WISHES", {"cpu": ("triton", "reference")})
+    monkeypatch.setattr(_choice, "_said", set())
+    compiled = torch.compile(create_loss("dice"), backend="aot_eager", fullgraph=True)
+    with caplog.at_level(logging.WARNING, logger="segkit"):
+        for _ in range(2):
+            compiled(LOGITS, TARGET)
+        create_loss("dice")(LOGITS, TARGET)
+    assert [record.getMessage() for record in caplog.records] == [
+        "softmax_terms: the triton form cannot run (made for tensors on CUDA, not on cpu); another form runs instead"
+    ]
 
 
 def test_labels_compile_to_one_graph() -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "kernel_table",
     "pop_forced",
     "push_forced",
+    "while_tracing",
 ]
 
 P = ParamSpec("P")
@@ -75,6 +76,15 @@ def forced_kernels() -> tuple[str | None, str]:
             f"{ENVIRONMENT} must be one of auto, {listed(KERNEL_NAMES)}; got {name!r}{did_you_mean(name, KERNEL_NAMES)}"
         )
     return name, ENVIRONMENT
+
+
+def while_tracing(function: Callable[P, R]) -> Callable[P, R]:
+    """Have torch.compile call ``function`` when it traces a call, instead of tracing into it; arguments are constants.
+
+    This is `torch.compiler.assume_constant_result`, which would import the compiler.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def _never(*_args: object, **_options: object) -> str | None:
@@ -152,7 +162,7 @@ class Op(Generic[P, R]):
             reason = self._refusal(wish, tensor.device, *args, **options)
             if reason is None:
                 return self.implementations[wish]
-            self._say_once(wish, reason)
+            _say_once(self.name, wish, reason)
         raise AssertionError(f"the reference of {self.name} refused")
 
     def _left_free(self, name: str) -> bool:
@@ -169,10 +179,12 @@ class Op(Generic[P, R]):
             return f"the op has no {name} form"
         return self.implementations[name].unavailable(device)
 
-    def _say_once(self, name: str, reason: str) -> None:
-        if (self.name, name, reason) not in _said:
-            _said.add((self.name, name, reason))
-            _log.warning("%s: the %s form cannot run (%s); another form runs instead", self.name, name, reason)
+
+@while_tracing
+def _say_once(op: str, name: str, reason: str) -> None:
+    if (op, name, reason) not in _said:
+        _said.add((op, name, reason))
+        _log.warning("%s: the %s form cannot run (%s); another form runs instead", op, name, reason)
 
 
 @dataclass(frozen=True)

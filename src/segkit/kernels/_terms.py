@@ -78,7 +78,8 @@ def softmax_terms(
         The `Terms`, differentiable with respect to ``logits``.
 
     Raises:
-        LabelError: a target outside the classes, on the CPU (elsewhere the check would wait for the device).
+        LabelError: a target outside the classes, on the CPU. Elsewhere the check would wait for the device: such a
+            pixel counts for nothing.
     """
     options = (class_weights, label_smoothing, ignore_index, cross_entropy, regions)
     try:
@@ -112,7 +113,7 @@ def sigmoid_terms(
         The `Terms` (regions are those of the value 1), differentiable with respect to ``logits``.
 
     Raises:
-        LabelError: a target other than 0, 1 and ``ignore_index``, on the CPU.
+        LabelError: a target other than 0, 1 and ``ignore_index``, on the CPU; elsewhere it counts for nothing.
     """
     options = (value_weights, label_smoothing, ignore_index, cross_entropy, regions)
     try:

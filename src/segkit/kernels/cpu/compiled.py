@@ -56,7 +56,7 @@ def _parts(logits: Tensor, target: Tensor) -> Iterator[_Part]:
         for top in range(0, height, rows):
             place = slice(top, top + rows)
             part = logits[image, :, place].flatten(1)
-            labels = target[(image, *[slice(None)] * planes, place)].flatten(planes)
+            labels = target[image].narrow(planes, top, min(rows, height - top)).flatten(planes)
             # Channels-last pixels are brought into planes first: the vector units take neighbours.
             yield _Part(image, place, part if part.stride(1) == 1 else part.contiguous(), labels.contiguous())
 

@@ -36,7 +36,7 @@ def softmax_terms(
     regions: bool,
 ) -> Terms:
     """The definition for classes that exclude each other."""
-    valid, labels = _split(target, ignore_index)
+    valid, labels = _split(target, ignore_index, logits.shape[1])
     wide = torch.where(valid[:, None], _wide(logits), 0.0)  # also where NaN stands: 0 times NaN would be NaN
     log_probs, classes = F.log_softmax(wide, dim=1), logits.shape[1]
     zero, zeros = wide.new_zeros(()), wide.new_zeros(classes)
@@ -64,7 +64,7 @@ def sigmoid_terms(
     regions: bool,
 ) -> Terms:
     """The definition for classes that may overlap, a plane each."""
-    valid, labels = _split(target, ignore_index)
+    valid, labels = _split(target, ignore_index, 2)
     wide, classes = torch.where(valid, _wide(logits), 0.0), logits.shape[1]
     marks = _lookup(wide.new_tensor([0.0, 1.0]), labels)
     zero, zeros = wide.new_zeros(()), wide.new_zeros(classes)
@@ -82,10 +82,15 @@ def sigmoid_terms(
     return Terms(total, weight, *sums)
 
 
-def _split(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Return which pixels count, and int64 labels with 0 for those that do not."""
+def _split(target: Tensor, ignore_index: int, values: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return which pixels count, and int64 labels with 0 for those that do not.
+
+    ``values``, where it is given, is how many labels there are.
+    """
     labels = target.to(torch.int64)
     valid = labels != ignore_index
+    if values is not None and target.device.type != "cpu":  # there a wrong label makes an index fail, which stops a GPU for good
+        valid = valid & (labels >= 0) & (labels < values)
     return valid, torch.where(valid, labels, 0)
 
 

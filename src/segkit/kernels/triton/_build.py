@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.kernels._choice import while_tracing
+
 __all__ = ["MOST_CLASSES", "interpreted", "launch", "next_power_of_2", "processors", "unavailable"]
 
 MOST_CLASSES = 256
@@ -28,6 +30,7 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
+@while_tracing
 def unavailable(device: torch.device) -> str | None:
     """Why no form of this folder runs on ``device``, or None."""
     if not _INSTALLED:
