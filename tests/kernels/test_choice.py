@@ -136,7 +136,8 @@ def test_the_table_says_what_was_chosen_and_why_not_the_others() -> None:
     assert [row.op for row in table] == sorted(row.op for row in table)
     row = table["argmax_labels"]
     assert row.chosen == "cpu"
-    assert row.refused == {"reference": "'cpu' is preferred", "triton": "the op has no triton form"}
+    assert row.refused["reference"] == "'cpu' is preferred"
+    assert "CUDA" in row.refused["triton"]
     assert "argmax_labels" in str(table)
     assert len(str(table).splitlines()) == len(table) + 1
     assert str(row).startswith("argmax_labels: cpu (not reference: ")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit import metrics
-from segkit.errors import InputError, ShapeError
-from segkit.kernels import argmax_labels, confusion_matrix
+from segkit.errors import InputError, LabelError, ShapeError
+from segkit.kernels import argmax_labels, confusion_matrix, confusion_matrix_from_logits
 from segkit.kernels._choice import pop_forced, push_forced
 
 FORMS = ("reference", "cpu")
@@ -173,6 +173,112 @@ def test_labels_are_of_the_enlarged_logits(form: str, dtype: torch.dtype, layout
     assert clear.mean() > 0.95
     assert labels.shape == (2, *size)
     assert np.array_equal(labels.numpy()[clear], wide.argmax(axis=1)[clear])
+
+
+def test_labels_of_the_bands_around_the_blocks(form: str) -> None:
+    # A width of one block more or less, and classes that are equal everywhere but in one place.
+    for width in (2**16 - 1, 2**16, 2**16 + 1):
+        logits = torch.zeros(1, 3, 2, width)
+        logits[0, 2, 1, -1] = 1.0
+        labels = argmax_labels(logits)
+        assert labels.sum() == labels[0, 1, -1] == 2
+
+
+def slow_labels(logits: torch.Tensor) -> np.ndarray:
+    values = logits.double().numpy()
+    return (values[:, 0] > 0).astype(np.int64) if values.shape[1] == 1 else values.argmax(axis=1)
+
+
+@st.composite
+def logits_and_targets(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int]:
+    shape = draw(st.sampled_from([(1, 1, 1), (2, 3, 5), (3, 7, 2), (0, 2, 2), (2, 0, 3), (2, 3, 0)]))
+    planes = draw(st.integers(1, 6))
+    ignore_index = draw(st.sampled_from([255, -1, max(2, planes)]))
+    dtype = draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    logits = torch.from_numpy(rng.integers(-2, 2, (shape[0], planes, *shape[1:]))).to(dtype)
+    target = rng.integers(0, max(2, planes), shape)
+    target[rng.random(shape) < 0.3] = ignore_index
+    layout = draw(st.sampled_from(LAYOUTS))
+    return laid_out(logits, layout), torch.from_numpy(target), ignore_index
+
+
+@given(logits_and_targets())
+def test_logits_are_counted_as_their_labels_are(case: tuple[torch.Tensor, torch.Tensor, int]) -> None:
+    logits, target, ignore_index = case
+    num_classes = max(2, logits.shape[1])
+    labels = slow_labels(logits)
+    expected = [
+        slow_counts(p.flatten().tolist(), t.flatten().tolist(), num_classes, ignore_index)
+        for p, t in zip(labels, target, strict=True)
+    ]
+    for name in FORMS:
+        push_forced(name)
+        each = confusion_matrix_from_logits(logits, target, ignore_index=ignore_index, per_image=True)
+        counts = confusion_matrix_from_logits(logits, target, ignore_index=ignore_index)
+        pop_forced()
+        assert counts.dtype == each.dtype == torch.int64
+        assert each.shape == (len(logits), num_classes, num_classes)
+        assert each.tolist() == expected
+        assert torch.equal(each.sum(0), counts)
+
+
+@pytest.mark.parametrize("classes", [2, 19, 150, 300])
+def test_logits_of_few_and_many_classes_are_counted(form: str, classes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, classes, 9, 7), generator=generator).contiguous(memory_format=torch.channels_last)
+    target = torch.randint(0, classes, (2, 9, 7), generator=generator)
+    counts = confusion_matrix_from_logits(logits, target, ignore_index=-1)
+    expected = metrics.confusion_matrix(logits.argmax(1), target, num_classes=classes, ignore_index=-1)
+    assert counts.tolist() == expected.tolist()
+
+
+def test_logits_with_gradients_are_counted_without_a_graph(form: str) -> None:
+    logits = torch.zeros((1, 2, 1, 2), requires_grad=True)
+    counts = confusion_matrix_from_logits(logits, torch.tensor([[[True, False]]]))
+    assert counts.tolist() == [[1, 0], [1, 0]]
+    assert not counts.requires_grad
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_logits_that_are_nan_are_an_error_with_their_place(form: str, planes: int) -> None:
+    logits = torch.zeros(2, planes, 4, 5)
+    logits[1, planes - 1, 2, 3] = float("nan")
+    with pytest.raises(InputError, match=f"image 1, class {planes - 1}, row 2, column 3"):
+        confusion_matrix_from_logits(logits, torch.zeros((2, 4, 5), dtype=torch.uint8))
+
+
+def test_logits_that_cannot_be_counted_are_refused(form: str) -> None:
+    logits, target = torch.zeros(2, 3, 4, 5), torch.zeros((2, 4, 5), dtype=torch.uint8)
+    with pytest.raises(LabelError, match="`target`"):
+        confusion_matrix_from_logits(logits, target + 3)
+    with pytest.raises(InputError, match="floating-point"):
+        confusion_matrix_from_logits(logits.long(), target)
+    with pytest.raises(InputError, match="`target` must hold class ids"):
+        confusion_matrix_from_logits(logits, target.float())
+    with pytest.raises(InputError, match="ignore_index"):
+        confusion_matrix_from_logits(logits, target, ignore_index=2)
+    with pytest.raises(InputError, match="one device"):
+        confusion_matrix_from_logits(logits, target.to("meta"))
+    with pytest.raises(ShapeError, match=r"\(2, 4, 5\)"):
+        confusion_matrix_from_logits(logits, target[:, :2])
+    with pytest.raises(ShapeError, match=r"\(B, K, H, W\)"):
+        confusion_matrix_from_logits(logits[0], target[0])
+
+
+@pytest.mark.exhaustive
+def test_maps_of_more_than_two_billion_pixels() -> None:
+    # Pages of zeros that nobody writes share one: the maps and logits need hardly any memory.
+    number = 2**31 + 1
+    pred, target = (torch.from_numpy(np.zeros(number, np.uint8)) for _ in range(2))
+    pred[-1] = pred[2**31 - 1] = target[-1] = 1
+    target[0] = 255
+    counts = confusion_matrix(pred.view(1, 1, -1), target.view(1, 1, -1), num_classes=2)
+    assert counts.tolist() == [[number - 3, 1], [0, 1]]
+    logits = torch.from_numpy(np.zeros((1, 2, 1, number), np.float16))
+    logits[0, 1, 0, -1] = logits[0, 1, 0, 2**31 - 1] = 1.0
+    assert torch.equal(confusion_matrix_from_logits(logits, target.view(1, 1, -1)), counts)
+    assert torch.equal(argmax_labels(logits).view(-1), pred)
 
 
 def test_labels_refuse_what_is_no_batch_of_logits() -> None:

@@ -7,7 +7,7 @@ may.
 
 from segkit.kernels._argmax import argmax_labels
 from segkit.kernels._choice import KernelChoice, KernelTable, kernel_table
-from segkit.kernels._confusion import confusion_matrix
+from segkit.kernels._confusion import confusion_matrix, confusion_matrix_from_logits
 from segkit.kernels._focal import FocalTerms, focal_terms
 from segkit.kernels._lovasz import LovaszTerms, lovasz_terms
 from segkit.kernels._normalize import normalize
@@ -22,6 +22,7 @@ __all__ = [
     "Terms",
     "argmax_labels",
     "confusion_matrix",
+    "confusion_matrix_from_logits",
     "focal_terms",
     "kernel_table",
     "lovasz_terms",

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from segkit._checks import check_int
 from segkit.errors import InputError, ShapeError
-from segkit.kernels import cpu, reference
+from segkit.kernels import cpu, reference, triton
 from segkit.kernels._choice import Op
+from segkit.kernels.reference.argmax import label_dtype
 
 __all__ = ["argmax_labels"]
 
+_FORMS = {"cpu": cpu.argmax_labels, "triton": triton.argmax_labels}
+
+
+@torch.library.custom_op("segkit::argmax_labels", mutates_args=())
+def _labels(logits: Tensor, height: int, width: int, form: str) -> Tensor:
+    return _FORMS[form](logits, None if (height, width) == tuple(logits.shape[2:]) else (height, width))
+
+
+@_labels.register_fake
+def _(logits: Tensor, height: int, width: int, form: str) -> Tensor:
+    return logits.new_empty((logits.shape[0], height, width), dtype=label_dtype(logits.shape[1]))
+
+
+def _form(name: str) -> Callable[..., Tensor]:
+    def run(logits: Tensor, size: tuple[int, int] | None) -> Tensor:
+        height, width = size or logits.shape[2:]
+        labels: Tensor = _labels(logits, height, width, name)
+        return labels
+
+    return run
+
+
 _op = Op("argmax_labels", reference.argmax_labels)
-_op.register("cpu", cpu.argmax_labels, unavailable=cpu.unavailable)
+_op.register("cpu", _form("cpu"), unavailable=cpu.unavailable)
+_op.register("triton", _form("triton"), unavailable=triton.unavailable, refuse=triton.refuse_float64)
 
 
 def argmax_labels(logits: Tensor, size: Sequence[int] | None = None) -> Tensor:
@@ -29,7 +53,9 @@ def argmax_labels(logits: Tensor, size: Sequence[int] | None = None) -> Tensor:
 
     Returns:
         ``(B, H, W)`` or ``(B, *size)`` class ids: uint8, or int32 for more than 256 classes. Of equal logits the lower
-        class wins. One class gives zeros; a binary task thresholds instead (``logits >= 0``).
+        class wins. One class gives zeros; a binary task thresholds instead (``logits > 0``). With ``size``, forms
+        and devices may differ where the two highest enlarged logits are nearer than float32 rounds (2^-20 of the
+        larger).
 
     Raises:
         ShapeError: not ``(B, K, H, W)``, no class, or pixels out of none.

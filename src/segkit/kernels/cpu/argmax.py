@@ -60,8 +60,11 @@ class _Running:
             return
         torch.gt(plane, best, out=higher)
         # Classes rise, so the last that was higher has the highest number; masked_fill_ does not use the vector units.
-        number.copy_(higher.view(torch.uint8))
-        torch.maximum(out, number.mul_(index), out=out)
+        if number.dtype == torch.uint8:
+            torch.mul(higher.view(torch.uint8), index, out=number)
+        else:
+            number.copy_(higher.view(torch.uint8)).mul_(index)
+        torch.maximum(out, number, out=out)
         torch.maximum(best, plane, out=best)
 
 
