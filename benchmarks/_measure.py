@@ -47,11 +47,12 @@ def _cuda_peak(run: Callable[[], object]) -> float:
 
 
 def _process_peak(run: Callable[[], object]) -> float:
-    # Every large block goes back to the system when it is freed, so that the resident size is what is in use. This
-    # slows what comes after: times are taken before.
+    # Every large block goes back to the system when it is freed, so that the resident size is what is in use; and so
+    # does what was freed before. This slows what comes after: times are taken before.
     ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
     run()
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     before = _resident("VmRSS")
     run()

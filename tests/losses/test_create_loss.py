@@ -159,7 +159,7 @@ class Squared(Loss):
 @pytest.mark.usefixtures("registry")
 def test_a_third_party_loss_joins_sums_and_is_checked() -> None:
     register_loss("squared")(Squared)
-    assert list_losses("s*") == ["squared"]
+    assert list_losses("sq*") == ["squared"]
     check_loss("squared", tasks=["multiclass"])
     loss = create_loss("squared + 2*dice", power=1.0, smooth=0.0)
     expected = Squared(power=1.0)(LOGITS, TARGET) + 2 * dice_loss(LOGITS, TARGET, smooth=0.0)
