@@ -33,7 +33,7 @@ def add_pixels(p: NDArray[Any], t: NDArray[Any], matrix: Matrix, ignore_index: i
     """Count every pixel, for maps without runs."""
     if p.size <= MEDIUM:
         return add_few(p, t, matrix, ignore_index)
-    K = len(matrix)
+    p, t, K = _narrow(p), _narrow(t), len(matrix)
     valid = t != ignore_index
     num_valid = np.count_nonzero(valid)
     are_bytes = p.dtype == t.dtype == np.uint8 and K <= 256
@@ -48,6 +48,13 @@ def add_pixels(p: NDArray[Any], t: NDArray[Any], matrix: Matrix, ignore_index: i
         return False
     no_index = -1
     return _add_bytes(p.astype(np.uint8, copy=False), t.astype(np.uint8, copy=False), matrix, no_index)
+
+
+def _narrow(ids: NDArray[Any]) -> NDArray[Any]:
+    """Wide ids as bytes where all fit: tensors of class ids are mostly int64."""
+    if ids.dtype == np.uint8 or ids.max() > 255 or ids.min() < 0:
+        return ids
+    return ids.astype(np.uint8)
 
 
 def add_valid(p: NDArray[Any], t: NDArray[Any], matrix: Matrix, lengths: NDArray[np.intp] | None = None) -> bool:
