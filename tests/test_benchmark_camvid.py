@@ -48,8 +48,8 @@ def test_both_side_by_side(root, rival, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "0.01 minutes each, seed 3" in out
     assert "5 training frames. Judged on the 3 frames of `val` at 36x48, void ignored; 2 are from" in out
-    rows = re.findall(r"^\| (segkit|the usual way) ((?:\| [\d.]+ ){6})\|$", out, re.MULTILINE)
-    assert [name for name, _ in rows] == ["segkit", "the usual way"]
+    rows = re.findall(r"^\| (segkit, recipe street|the usual way) ((?:\| [\d.]+ ){6})\|$", out, re.MULTILINE)
+    assert [name for name, _ in rows] == ["segkit, recipe street", "the usual way"]
     for _, cells in rows:
         micro, macro, accuracy, speed, _, millions = (float(cell) for cell in cells.split("|")[1:])
         assert all(0 <= score <= 1 for score in (micro, macro, accuracy))
