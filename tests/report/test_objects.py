@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from segkit.datasets import CamVid, StreetScenes, Subset
-from segkit.errors import InputError, ShapeError
+from segkit.errors import InputError, LabelError, ShapeError
 from segkit.labels import Labels
 from segkit.metrics import Evaluation, Objects, Scores
 from segkit.report import knows_objects, measure_objects, write_report
@@ -189,8 +189,8 @@ def test_the_page_has_recall_by_size_by_hidden_share_and_by_class(tmp_path: Path
     assert "Partly hidden (10 to 50 %)|2|0.745|100.0 %|0.0 %" in text
     assert "Mostly hidden (50 % and more)|2|0.450|50.0 %|0.0 %" in text
     assert "|car|3|0.217|0.100|0.050|0.500|20 to 20|" in text
-    assert "|person|3|0.930|1.000|0.990|0.800|1\u2009000 to 1\u2009000|" in text
-    assert "person| in |scene <1>|: 80.0 % of 5\u2009000 pixels found, 50.0 % hidden" in text, "the worst of its class"
+    assert "|person|3|0.930|1.000|0.990|0.800|1\u202f000 to 1\u202f000|" in text
+    assert "person| in |scene <1>|: 80.0 % of 5\u202f000 pixels found, 50.0 % hidden" in text, "the worst of its class"
     assert "connected region" not in text
     crops = [a for a in page.all("img") if (a["alt"] or "").endswith(": image, truth, prediction")]
     assert len(crops) == 3 + 3 + 2
@@ -200,7 +200,7 @@ def test_regions_are_said_to_be_regions_and_have_no_hidden_share(tmp_path: Path,
     page = written(replace(things(*SOME), values=None), tmp_path, read_page)
     text = "|".join(page.text)
     assert "By size" in text
-    assert "An object is here a connected region of one class in the truth" in text
+    assert "Here an object is a connected region of one class in the truth" in text
     assert "hidden" not in text
 
 
@@ -245,3 +245,26 @@ def test_a_crop_holds_its_object_whatever_its_place(size: tuple[int, int], box: 
     red = abs(strip - (250, 0, 0)).max(axis=2) < 60
     assert red[:, 116:228].any(), "the truth has it"
     assert not red[:, 232:].any(), "the prediction does not"
+
+
+def test_crops_have_the_box_in_each_part_and_dots_where_pixels_are_ignored() -> None:
+    target = np.zeros((100, 100), np.uint8)
+    target[:, 70:] = 255
+    image = np.full((3, 100, 100), 90, np.uint8)
+    uri = Crops(lambda index: (image, target, np.zeros_like(target)), LABELS).uri(0, (30, 30, 70, 70))
+    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L"), np.int64)
+    for start in (0, 116, 232):
+        part = strip[:, start : start + 112]
+        assert part[56, :40].max() > 150, "the box's left side"
+        assert part[:40, 56].max() > 150, "its top"
+    ignored = strip[:, 116 + 100 : 116 + 112]
+    assert ignored.std() > 8, "dotted"
+    assert ignored.min() > 100, "and light"
+    assert strip[:, 232 + 100 : 232 + 112].max() < 60, "the prediction ignores nothing"
+
+
+def test_a_crop_of_masks_that_do_not_fit_says_whose_they_are() -> None:
+    wrong = np.full((9, 9), 7)
+    crops = Crops(lambda index: (np.zeros((1, 9, 9), np.uint8), np.zeros((9, 9), int), wrong), LABELS)
+    with pytest.raises(LabelError, match="in prediction of item 4"):
+        crops.uri(4, (0, 0, 3, 3))

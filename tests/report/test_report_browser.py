@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from segkit.labels import Labels
-from segkit.report import write_report
+from segkit.report import measure_objects, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -37,8 +37,14 @@ def chromium(page: Path, scratch: Path, *flags: str) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def report(make_job: Any, tmp_path: Path) -> Path:
-    job = make_job(Labels(["<script>alert(1)</script>", "road & pavement", "car"]), 30)
-    return write_report(tmp_path / "report.html", **job.arguments, title="<b>A run</b>", info={"Model": "unet"})
+    labels = Labels(["<script>alert(1)</script>", "road & pavement", "car"])
+    job = make_job(labels, 30)
+    more: dict[str, Any] = {
+        "baseline": job.evaluation.scores(),
+        "objects": measure_objects([None] * 30, job.sample, labels=labels),  # type: ignore[arg-type]
+    }
+    path = tmp_path / "report.html"
+    return write_report(path, **job.arguments, **more, title="<b>A run</b>", info={"Model": "unet"})
 
 
 def test_the_page_opens_without_a_console_message(report: Path, tmp_path: Path) -> None:
@@ -46,6 +52,7 @@ def test_the_page_opens_without_a_console_message(report: Path, tmp_path: Path) 
     assert console == []
     assert "&lt;b&gt;A run&lt;/b&gt;</h1>" in document
     assert document.count("<article") >= 8
+    assert "Worst object: image, truth, prediction" in document
 
 
 def test_the_page_is_drawn_in_light_and_in_dark(report: Path, tmp_path: Path) -> None:
@@ -54,7 +61,7 @@ def test_the_page_is_drawn_in_light_and_in_dark(report: Path, tmp_path: Path) ->
     corners = []
     for flags in ((), ("--blink-settings=preferredColorScheme=0",)):
         shot = tmp_path / "shot.png"
-        _, console = chromium(report, tmp_path, f"--screenshot={shot}", "--window-size=1200,2600", *flags)
+        _, console = chromium(report, tmp_path, f"--screenshot={shot}", "--window-size=1200,4600", *flags)
         assert console == []
         with Image.open(shot) as picture:
             colors = picture.convert("RGB")

@@ -52,15 +52,15 @@ def test_the_matrix_is_shown_in_shares_of_each_row_with_counts(make_job: Any, re
     )
     titles = {a["title"]: a.get("class") for a in page.all("td") if "title" in a}
     assert titles == {
-        "truth road, prediction road: 6\u2009000 pixels, 75.0 % of the truth": "f8",
-        "truth road, prediction car: 2\u2009000 pixels, 25.0 % of the truth": "l3",
+        "truth road, prediction road: 6\u202f000 pixels, 75.0 % of the truth": "f8",
+        "truth road, prediction car: 2\u202f000 pixels, 25.0 % of the truth": "l3",
         "truth road, prediction sky: 0 pixels, 0.0 % of the truth": None,
         "truth car, prediction road: 0 pixels, none in the truth": None,
         "truth car, prediction car: 0 pixels, none in the truth": None,
         "truth car, prediction sky: 0 pixels, none in the truth": None,
         "truth sky, prediction road: 10 pixels, 0.1 % of the truth": None,
         "truth sky, prediction car: 0 pixels, 0.0 % of the truth": None,
-        "truth sky, prediction sky: 9\u2009990 pixels, 99.9 % of the truth": "f10",
+        "truth sky, prediction sky: 9\u202f990 pixels, 99.9 % of the truth": "f10",
     }
 
 

@@ -22,5 +22,5 @@ def percent(share: float) -> str:
 
 
 def count(number: int) -> str:
-    """A count with thin spaces between thousands."""
-    return f"{int(number):,}".replace(",", "\u2009")
+    """A count with thin spaces, at which no line breaks, between thousands."""
+    return f"{int(number):,}".replace(",", "\u202f")

@@ -26,9 +26,17 @@ def png_uri(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None)
     return _data_uri(picture, "png", bits=_bits(palette), optimize=True)
 
 
-def jpeg_uri(pixels: NDArray[np.uint8], quality: int = 85) -> str:
-    """Return ``(H, W, 3)`` colours or ``(H, W)`` grey levels as an inline JPEG."""
-    return _data_uri(Image.fromarray(np.ascontiguousarray(pixels)), "jpeg", quality=quality, optimize=True)
+def jpeg_uri(pixels: NDArray[np.uint8], quality: int = 85, *, sharp_colors: bool = False) -> str:
+    """Return ``(H, W, 3)`` colours or ``(H, W)`` grey levels as an inline JPEG.
+
+    Args:
+        pixels: what to embed.
+        quality: JPEG's, 1 to 95.
+        sharp_colors: keep colours at full resolution, for pictures with small parts of one colour.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    options = {"subsampling": "4:4:4"} if sharp_colors else {}
+    return _data_uri(picture, "jpeg", quality=quality, optimize=True, **options)
 
 
 def _bits(palette: NDArray[np.uint8] | None) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "mask_uri",
     "nearest",
     "overlay",
+    "painted",
     "picture_size",
     "resized",
 ]
@@ -154,12 +155,20 @@ def image_uri(colors: Pixels, size: tuple[int, int]) -> str:
 
 def mask_uri(values: NDArray[Any], labels: Labels, size: tuple[int, int]) -> str:
     """Embed a mask at ``size`` in the classes' colours; ignored pixels are grey and dotted."""
-    small = nearest(values, size)
-    ignored = small == labels.ignore_index
-    num_values = len(labels.value_names)
+    return _palette_png(*_entries(nearest(values, size), labels))
+
+
+def painted(values: NDArray[Any], labels: Labels) -> Pixels:
+    """A mask as ``(H, W, 3)``, in the colours that `mask_uri` shows it in."""
+    entries, palette = _entries(values, labels)
+    return palette[entries]
+
+
+def _entries(values: NDArray[Any], labels: Labels) -> tuple[NDArray[Any], Pixels]:
+    """The entry of each pixel in a palette whose last two colours are those of ignored pixels."""
     palette = np.array([*labels.value_palette, *IGNORED_COLORS], np.uint8)
-    entries = np.where(ignored, num_values + dots(size), small)
-    return _palette_png(entries, palette)
+    ignored = values == labels.ignore_index
+    return np.where(ignored, len(palette) - 2 + dots(values.shape[:2]), values), palette
 
 
 def error_uri(colors: Pixels, wrong: NDArray[np.bool_], ignored: NDArray[np.bool_], size: tuple[int, int]) -> str:

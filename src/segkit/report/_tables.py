@@ -19,6 +19,7 @@ __all__ = ["class_table", "confusion_section", "data_table", "headline", "image_
 MATRIX_CLASSES = 40
 MOST_CONFUSIONS = 12
 MOST_ROWS = 1000
+MARKS = {"ignored": "dots", "wrong class": "stripes"}
 
 Link = Callable[[int], Html]
 
@@ -72,21 +73,14 @@ def protocol_note(scores: Scores) -> Html:
     return tag("p", protocol, f": {words}" if words else "", f"; {classes}; {ignored}.", class_="protocol")
 
 
-def legend(labels: Labels) -> Html:
-    """The palette, and how ignored and wrong pixels are drawn."""
+def legend(labels: Labels, *marks: str) -> Html:
+    """The palette, and of the ``marks`` how ``"ignored"`` and ``"wrong class"`` pixels are drawn."""
     names = (
         tag("li", swatch(color), tag("bdi", name))
         for name, color in zip(labels.value_names, labels.value_palette, strict=True)
     )
-    marks = (
-        tag("li", _mark("dots"), "ignored"),
-        tag("li", _mark("stripes"), "wrong class"),
-    )
-    return tag("ul", *names, *marks, class_="legend", aria_label="Legend")
-
-
-def _mark(kind: str) -> Html:
-    return tag("span", class_=f"mark {kind}", aria_hidden="true")
+    drawn = (tag("li", tag("span", class_=f"mark {MARKS[mark]}", aria_hidden="true"), mark) for mark in marks)
+    return tag("ul", *names, *drawn, class_="legend", aria_label="Legend")
 
 
 def class_table(scores: Scores, labels: Labels, ranking: Ranking, link: Link, baseline: Scores | None = None) -> Html:

@@ -16,9 +16,9 @@ from segkit.metrics import Objects
 from segkit.report._format import UNDEFINED, count, percent, score
 from segkit.report._gallery import Sample
 from segkit.report._inline import jpeg_uri
-from segkit.report._pictures import Pixels, as_array, displayed, nearest
+from segkit.report._pictures import checked_mask, displayed, nearest, painted
 from segkit.report._ranking import Ranking
-from segkit.report._tables import data_table
+from segkit.report._tables import data_table, legend
 
 __all__ = ["Crops", "things_section"]
 
@@ -34,9 +34,13 @@ NOTE = (
     "An object\N{RIGHT SINGLE QUOTATION MARK}s recall is the share of its visible pixels that have its class in the "
     "prediction; the mean is over objects, each counts once. Mostly found: at least half of it; missed: less than a "
     "tenth. Small, medium and large hold a third of the objects of each class. The pictures show the row"
-    "\N{RIGHT SINGLE QUOTATION MARK}s worst object, the largest of equals: image, truth and prediction around it."
+    "\N{RIGHT SINGLE QUOTATION MARK}s worst object, the largest of equals."
 )
-REGIONS = "An object is here a connected region of one class in the truth, specks left out. "
+REGIONS = (
+    "Here an object is a connected region of one class in the truth; those of less than a ten-thousandth of their "
+    "image are left out. "
+)
+WORST = "Worst object: image, truth, prediction"
 
 
 def things_section(objects: Objects, labels: Labels, ranking: Ranking, crops: Crops) -> Html:
@@ -48,10 +52,11 @@ def things_section(objects: Objects, labels: Labels, ranking: Ranking, crops: Cr
             tag("tr", tag("th", name, scope="row"), *_numbers(part), _worst(part, labels, ranking, crops))
             for name, part in zip(names, (objects[bins == at] for at in range(len(names))), strict=True)
         ]
-        return data_table((what, *HEAD, "Worst object"), rows, class_="things", numeric=range(1, 5))
+        return data_table((what, *HEAD, WORST), rows, class_="things", numeric=range(1, 5))
 
     parts = [
         tag("p", REGIONS if objects.values is None else "", NOTE, class_="note"),
+        legend(labels, "ignored"),
         tag("h3", "By size"),
         table("Size, of its class", SIZES, thirds),
     ]
@@ -90,7 +95,7 @@ def _by_class(objects: Objects, thirds: NDArray[Any], labels: Labels, ranking: R
                 _worst(part, labels, ranking, crops if value in shown else None),
             )
         )
-    head = ("Class", "Objects", "Mean recall", *SIZES, "Medium is, pixels", "Worst object")
+    head = ("Class", "Objects", "Mean recall", *SIZES, "Pixels of medium", WORST)
     return data_table(head, rows, class_="things", numeric=range(1, 7))
 
 
@@ -126,8 +131,8 @@ class Crops:
 
     def __init__(self, sample: Sample, labels: Labels) -> None:
         self.labels = labels
-        self._sample: Callable[[int], tuple[Pixels, Pixels, Pixels]] = lru_cache(maxsize=8)(
-            lambda index: _colored(sample, index, labels)
+        self._sample: Callable[[int], tuple[NDArray[Any], ...]] = lru_cache(maxsize=8)(
+            lambda index: _arrays(sample, index, labels)
         )
 
     def uri(self, image: int, box: Sequence[int]) -> str:
@@ -140,17 +145,21 @@ class Crops:
         size = (max(1, round(cut.shape[0] * scale)), max(1, round(cut.shape[1] * scale)))
         shown = np.asarray(Image.fromarray(cut).resize(size[::-1], Image.Resampling.BICUBIC)).copy()
         y0, x0, y1, x1 = box
-        _outline(shown, [round(scale * at) for at in (y0 - top, x0 - left, y1 - top, x1 - left)])
+        outline = [round(scale * at) for at in (y0 - top, x0 - left, y1 - top, x1 - left)]
         strip = np.full((CROP, 3 * CROP + 2 * GAP, 3), 255, np.uint8)
-        for place, picture in enumerate((shown, *(nearest(mask, size) for mask in masks))):
+        masks = [painted(nearest(mask, size), self.labels) for mask in masks]
+        for place, picture in enumerate((shown, *masks)):
+            _outline(picture, outline)
             strip[: size[0], place * (CROP + GAP) :][:, : size[1]] = picture
-        return jpeg_uri(strip, 88)
+        return jpeg_uri(strip, 88, sharp_colors=True)
 
 
-def _colored(sample: Sample, index: int, labels: Labels) -> tuple[Pixels, Pixels, Pixels]:
+def _arrays(sample: Sample, index: int, labels: Labels) -> tuple[NDArray[Any], ...]:
+    """The image as colours, truth and prediction as values."""
     image, target, pred = sample(index)
-    truth, guess = (labels.decode(as_array(mask), ignore_color=(214, 217, 222)) for mask in (target, pred))
-    return displayed(image)[0], truth, guess
+    colors = displayed(image)[0]
+    named = (("truth", target), ("prediction", pred))
+    return colors, *(checked_mask(mask, labels, f"{name} of item {index}", colors.shape[:2]) for name, mask in named)
 
 
 def _window(box: Sequence[int], size: tuple[int, ...]) -> tuple[slice, slice]:
@@ -165,9 +174,12 @@ def _window(box: Sequence[int], size: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _outline(picture: NDArray[Any], box: Sequence[int]) -> None:
-    """A white line with a dark one outside it, seen on any picture; drawn in place."""
+    """Around a box a white line with a dark one outside it, seen on any picture; drawn in place.
+
+    No line covers the box: what would lie outside the picture is left out.
+    """
     for grow, color in ((2, 20), (1, 255)):
-        y0, x0 = (max(0, at - grow) for at in box[:2])
-        y1, x1 = (min(length - 1, at + grow - 1) for at, length in zip(box[2:], picture.shape[:2], strict=True))
-        picture[[y0, y1], x0 : x1 + 1] = color
-        picture[y0 : y1 + 1, [x0, x1]] = color
+        y0, x0, y1, x1 = box[0] - grow, box[1] - grow, box[2] + grow - 1, box[3] + grow - 1
+        rows, columns = slice(max(0, y0), y1 + 1), slice(max(0, x0), x1 + 1)
+        picture[[y for y in (y0, y1) if 0 <= y < picture.shape[0]], columns] = color
+        picture[rows, [x for x in (x0, x1) if 0 <= x < picture.shape[1]]] = color

@@ -26,6 +26,9 @@ __all__ = ["write_report"]
 Section: TypeAlias = tuple[str, str, Html]
 """An anchor, a heading, and what stands below it."""
 
+CUT_NAME = 20
+"""Characters from which on a name may be cut off in a table; then the pointer shows it whole."""
+
 PICTURE_BUDGET = 3_800_000
 """Characters that the pictures of whole images take at most, which leaves a quarter of 5 MB for tables and crops."""
 
@@ -114,7 +117,8 @@ def _sections(
     selection = select(ranking)
 
     def link(index: int) -> Html:
-        return tag("a", tag("bdi", ranking.ids[index]), href=f"#image-{index}")
+        name = ranking.ids[index]
+        return tag("a", tag("bdi", name), href=f"#image-{index}", title=name if len(name) > CUT_NAME else None)
 
     note = f"{IMAGE_PROTOCOL}. Errors are striped, ignored pixels dotted, in every panel."
     frames = gallery(selection, ranking, labels, sample, PICTURE_BUDGET)
@@ -122,7 +126,11 @@ def _sections(
         ("scores", "Scores", fragment([headline(scores, baseline), protocol_note(scores)])),
         ("classes", "Classes", class_table(scores, labels, ranking, link, baseline)),
         ("confusion", "Confusion", confusion_section(scores, labels)),
-        ("pictures", "Images", fragment([tag("p", note, class_="note"), legend(labels), frames])),
+        (
+            "pictures",
+            "Images",
+            fragment([tag("p", note, class_="note"), legend(labels, "ignored", "wrong class"), frames]),
+        ),
         ("all", "All images", _all_images(ranking, labels, selection.images)),
     ]
     if objects is not None and len(objects):
