@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit._checks import check_choice, check_int, check_number, check_unknown_options, did_you_mean, listed
+from segkit._checks import check_choice, check_int, check_number, check_unknown_options, counted, did_you_mean, listed
 from segkit.errors import InputError, UnknownNameError
 
 
@@ -114,3 +114,8 @@ class TestUnknownOptions:
     def test_nothing_near(self):
         with pytest.raises(UnknownNameError, match=r"'x' \(it takes no options\)"):
             check_unknown_options("dice", ["x"], [])
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_counts_in_words(number, said):
+    assert counted(number, "file") == said

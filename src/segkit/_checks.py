@@ -12,7 +12,16 @@ import numpy as np
 
 from segkit.errors import InputError, UnknownNameError
 
-__all__ = ["check_choice", "check_int", "check_number", "check_unknown_options", "did_you_mean", "listed", "suggests"]
+__all__ = [
+    "check_choice",
+    "check_int",
+    "check_number",
+    "check_unknown_options",
+    "counted",
+    "did_you_mean",
+    "listed",
+    "suggests",
+]
 
 
 def listed(items: Iterable[object], limit: int = 10) -> str:
@@ -20,6 +29,11 @@ def listed(items: Iterable[object], limit: int = 10) -> str:
     names = [str(item) for item in items]
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``3 images``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

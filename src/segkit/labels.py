@@ -202,7 +202,8 @@ class Labels:
             cause = "a picture instead of ids (grey levels, or a colour mask read as grey)"
         else:
             cause = f"labels that lack these ids: name them, or map them to {self.ignore_index} to ignore them"
-        return f"mask values outside 0..{highest} and ignore_index {self.ignore_index}: {shown}{_of(where)}; {cause}"
+        allowed = f"0..{highest} and ignore_index {self.ignore_index}"
+        return f"mask values outside {allowed}: {shown}{_of(where)}; likely {cause}"
 
     def legend(self) -> Html:
         """The colours with their names as one line of markup, which a notebook shows as such.

@@ -32,6 +32,12 @@ def test_unknown_names_and_options():
         create_dataset("camvid", split="val")
 
 
+def test_a_notebook_shows_how_many_and_which_classes(camvid_root):
+    shown = create_dataset("camvid", root=camvid_root, split="val")._repr_html_()
+    assert "CamVid(101 items, 11 classes)" in shown
+    assert shown.count("<svg") == 11
+
+
 def test_the_base_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         SegmentationDataset(None, [])  # type: ignore[abstract]

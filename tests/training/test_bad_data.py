@@ -36,7 +36,7 @@ class Fewer:
 
 MESSAGE = (
     r"^the model takes images of 3 channels; got 2 in item 2 \(square-2\)\. "
-    r"Build the model with in_channels=2, or bring all images to 3$"
+    r"Build the model with in_channels=2, or convert all images to 3$"
 )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from segkit._checks import check_unknown_options
+from segkit._html import fragment, tag
 from segkit._registry import Registry
 from segkit.errors import InputError
 from segkit.labels import Labels
@@ -87,6 +88,9 @@ class SegmentationDataset(Dataset[Item], ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} items, {self.num_classes} classes)"
+
+    def _repr_html_(self) -> str:
+        return fragment([tag("p", repr(self)), self.labels.legend()])
 
 
 DATASETS: Registry[type[SegmentationDataset]] = Registry("data set")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from segkit._checks import listed
+from segkit._checks import counted, listed
 from segkit.datasets._images import ENDINGS
 from segkit.errors import DataError
 
@@ -46,11 +46,12 @@ def pair_by_stem(images: Path, masks: Path, mask_suffix: str = "") -> list[tuple
     without_image = [path.name for stem, path in mask_files.items() if stem not in wanted]
     problems = []
     if without_mask:
-        problems.append(f"{len(without_mask)} images in {images} have no mask in {masks}: {listed(without_mask)}")
+        problems.append(f"{counted(len(without_mask), 'image')} without a mask: {listed(without_mask)}")
     if without_image:
-        problems.append(f"{len(without_image)} masks in {masks} have no image in {images}: {listed(without_image)}")
+        problems.append(f"{counted(len(without_image), 'mask')} without an image: {listed(without_image)}")
     if problems:
-        raise DataError("; ".join(problems) + f"; {_how_they_pair(image_files, mask_files, mask_suffix)}")
+        rule = _how_they_pair(image_files, mask_files, mask_suffix)
+        raise DataError(f"unpaired files, images in {images}, masks in {masks}: {'; '.join(problems)}; {rule}")
     return [(path, mask_files[f"{stem}{mask_suffix}"]) for stem, path in image_files.items()]
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from segkit._checks import did_you_mean, listed
+from segkit._checks import counted, did_you_mean, listed
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._camvid_files import LICENCE, MASKS_SHA256, SPLITS, URL, bring_camvid
@@ -96,7 +96,7 @@ class CamVid(SegmentationDataset):
         image, mask = image_array(image_path), mask_array(mask_path)
         if image.dtype != "uint8" or image.shape[2] != 3:
             raise DataError(
-                f"{image_path} has {image.shape[2]} channels of {image.dtype}; CamVid's frames are 8-bit RGB"
+                f"{image_path} has {counted(image.shape[2], 'channel')} of {image.dtype}; CamVid's frames are 8-bit RGB"
             )
         check_same_size(image, mask, image_path, mask_path)
         mask[mask == VOID] = IGNORE_INDEX
@@ -149,7 +149,9 @@ def _listed_pairs(root: Path, list_file: Path) -> list[tuple[Path, Path]]:
         if files[0] is not None and files[1] is not None:
             pairs.append((files[0], files[1]))
     if missing:
-        raise MissingFileError(f"{list_file} names {len(missing)} files that are not in {root}: {listed(missing)}")
+        raise MissingFileError(
+            f"{list_file} names {counted(len(missing), 'file')} not found in {root}: {listed(missing)}"
+        )
     if not pairs:
         raise DataError(f"the list {list_file} names no files; expected a line an image: `image mask`")
     return pairs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit._checks import check_int
+from segkit._checks import check_int, counted
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._files import pair_by_stem
@@ -87,7 +87,7 @@ class FolderDataset(SegmentationDataset):
         image, mask = image_array(image_path), mask_array(mask_path, colors=True)
         if image.shape[2] != self._channels:
             raise DataError(
-                f"{image_path} has {image.shape[2]} channels, the first image {self._pairs[0][0].name} has "
+                f"{image_path} has {counted(image.shape[2], 'channel')}, the first image {self._pairs[0][0].name} has "
                 f"{self._channels}; save all in one form (grey 1, RGB 3, RGBA 4)"
             )
         check_same_size(image, mask, image_path, mask_path)
@@ -104,7 +104,9 @@ class FolderDataset(SegmentationDataset):
         try:
             return self.labels.check(mask, where=str(path))
         except LabelError as error:
-            raise LabelError(f"{error}{_of_jpeg(path)}. `values={{...}}` maps what is in the files") from None
+            raise LabelError(
+                f"{error}{_of_jpeg(path)}. `values={{...}}` (on the command line --values) maps what is in the files"
+            ) from None
 
     def _ids_of_colors(self, mask: NDArray[Any], path: Path) -> NDArray[Any]:
         try:
@@ -130,7 +132,7 @@ class FolderDataset(SegmentationDataset):
 def _folder(argument: str, folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     if not path.is_dir():
-        raise MissingFileError(f"`{argument}`: no folder {path}")
+        raise MissingFileError(f"`{argument}`: no folder {path}; give the folder that holds the {argument}")
     return path
 
 

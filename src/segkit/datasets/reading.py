@@ -43,7 +43,8 @@ def check_same_size(image: NDArray[Any], mask: NDArray[Any], image_path: Path, m
     if image.shape[:2] != mask.shape[:2]:
         raise ShapeError(
             f"an image and its mask must have one size; got {_size(image)} in {image_path} and "
-            f"{_size(mask)} in {mask_path} (height x width)"
+            f"{_size(mask)} in {mask_path} (height x width): is it this image's mask? Bring both to one size, the mask "
+            "without mixing values (nearest neighbour)"
         )
 
 

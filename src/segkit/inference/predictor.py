@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segkit._checks import counted
 from segkit.datasets import read_image
 from segkit.device import Device
 from segkit.errors import InputError, ShapeError
@@ -110,7 +111,7 @@ class Predictor:
         if pixels.shape[0] != self.model.in_channels:
             where = f" in {image}" if isinstance(image, str | Path) else where
             raise ShapeError(
-                f"the model takes images of {self.model.in_channels} channels; got {pixels.shape[0]}{where} "
+                f"the model takes images of {counted(self.model.in_channels, 'channel')}; got {pixels.shape[0]}{where} "
                 "(an array is (H, W, C), a tensor (C, H, W)); convert the image, or build the model with "
                 f"in_channels={pixels.shape[0]}"
             )

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segkit._checks import counted
 from segkit._rng import generator
 from segkit.datasets import Pairs
 from segkit.errors import InputError, ShapeError
@@ -147,8 +148,8 @@ class Loader:
             raise ShapeError(f"an image must be (C, H, W); got {tuple(image.shape)} in {where}")
         if self.channels is not None and image.shape[0] != self.channels:
             raise ShapeError(
-                f"the model takes images of {self.channels} channels; got {image.shape[0]} in {where}. Build the model "
-                f"with in_channels={image.shape[0]}, or bring all images to {self.channels}"
+                f"the model takes images of {counted(self.channels, 'channel')}; got {image.shape[0]} in {where}. "
+                f"Build the model with in_channels={image.shape[0]}, or convert all images to {self.channels}"
             )
         planes = (self.labels.num_classes,) if self.labels.task == "multilabel" else ()
         expected = (*planes, *image.shape[1:])

@@ -209,7 +209,8 @@ class Trainer:
         check_writable(self.out)
         if not resume and (self.out / LAST).exists():
             raise DataError(
-                f"the folder {self.out} holds a run already; go on with it (resume=True), or choose another folder"
+                f"the folder {self.out} holds a run already; go on with it (`resume=True`, on the command line "
+                "--resume), or choose another folder"
             )
 
     @contextmanager
