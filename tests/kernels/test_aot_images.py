@@ -21,11 +21,18 @@ def normalize_case(image: torch.Tensor, dtype: torch.dtype, last: bool) -> Calla
     return lambda: normalize(image, mean, mean, 255.0, dtype, last)
 
 
-def warp_case(image: torch.Tensor, mixed: bool, planes: int = 1) -> Callable[[], object]:
+def warp_case(
+    image: torch.Tensor,
+    mixed: bool,
+    *,
+    planes: int = 1,
+    size: tuple[int, int] = (64, 128),
+    ignore_index: int = 255,
+) -> Callable[[], object]:
     batch, channels = image.shape[:2]
     mask, matrix = torch.zeros((batch, planes, *image.shape[2:]), dtype=torch.uint8), torch.zeros(batch, 2, 3)
     color = torch.zeros(batch, channels, channels + 1) if mixed else None
-    return lambda: warp(image, mask, matrix, torch.zeros(batch, channels), color, (64, 128), 255)
+    return lambda: warp(image, mask, matrix, torch.zeros(batch, channels), color, size, ignore_index)
 
 
 CASES: dict[str, Callable[[], object]] = {
@@ -34,6 +41,9 @@ CASES: dict[str, Callable[[], object]] = {
     "normalize, to channels-last": normalize_case(IMAGE.float(), torch.float32, True),
     "normalize, from channels-last": normalize_case(IMAGE.contiguous(memory_format=LAST), torch.float16, False),
     "normalize, float64": normalize_case(IMAGE, torch.float64, False),
+    # Numbers that are 1 are constants for the compiler.
+    "normalize, a pixel": normalize_case(IMAGE[:, :1, :1, :1], torch.float32, False),
+    "warp, a pixel": warp_case(IMAGE[:, :1, :1, :1], True, size=(1, 1), ignore_index=1),
     "warp": warp_case(IMAGE, False),
     "warp, colour": warp_case(IMAGE, True),
     "warp, channels-last, colour": warp_case(IMAGE.contiguous(memory_format=LAST), True, planes=3),

@@ -1,4 +1,4 @@
-"""`normalize`: the definition against numpy in float64, and the CPU's form bit for bit against the definition."""
+"""`normalize`: the definition and the CPU's form against numpy in float64, torchvision, and each other."""
 
 from __future__ import annotations
 
@@ -83,18 +83,18 @@ def test_the_layout_is_the_images_or_as_wanted(form: str, layout: str, wanted: b
 @pytest.mark.parametrize("block", [1 << 17, 4000, 1])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
-def test_the_cpus_form_is_the_definition_bit_for_bit(
+def test_the_cpus_form_is_the_definition_up_to_rounding(
     dtype: torch.dtype, layout: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_form, "BLOCK", block)
     image = picture(dtype, layout)[:, :, :7]
-    for result_dtype in (torch.float32, torch.bfloat16):
+    for result_dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 8e-3)):
         results = []
         for name in FORMS:
             push_forced(name)
             results.append(normalize(image, MEAN, STD, dtype=result_dtype))
             pop_forced()
-        assert torch.equal(*results)
+        torch.testing.assert_close(*results, rtol=tolerance, atol=1e-6)
 
 
 def test_many_channels(form: str) -> None:
@@ -102,6 +102,12 @@ def test_many_channels(form: str) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         result = normalize(image, [0.5] * 300, [0.25] * 300, dtype=dtype)
         torch.testing.assert_close(result, ((image / 255 - 0.5) / 0.25).to(dtype))
+
+
+def test_a_large_mean_costs_no_digits(form: str) -> None:
+    image = torch.linspace(2999, 3001, 101).view(1, 1, 1, 101)  # heights in metres, say
+    result = normalize(image, [3000.0], [0.125])
+    torch.testing.assert_close(result.double(), (image.double() - 3000) / 0.125, rtol=1e-6, atol=1e-9)
 
 
 def test_torchvision_gives_the_same(form: str) -> None:
@@ -112,8 +118,8 @@ def test_torchvision_gives_the_same(form: str) -> None:
 
 def test_full_scale_is_one_and_scale_is_the_users(form: str) -> None:
     for dtype, full in ((torch.uint8, 255), (torch.uint16, 65535)):
-        assert normalize(torch.tensor([[[full]]]).to(dtype), [0.0], [1.0]).item() == 1
-    assert normalize(torch.tensor([[[4095]]], dtype=torch.int32), [0.5], [0.25], scale=4095).item() == 2
+        assert normalize(torch.tensor([[[full]]]).to(dtype), [0.0], [1.0]).item() == pytest.approx(1, rel=1e-7)
+    assert normalize(torch.tensor([[[4095]]], dtype=torch.int32), [0.5], [0.25], scale=4095).item() == pytest.approx(2)
     assert normalize(torch.tensor([[[True]]]), [0.0], [1.0], scale=1).item() == 1
     assert normalize(torch.tensor([[[3.0]]]), [0.0], [1.0], scale=255).item() == 3  # floats are taken as they are
 
@@ -187,18 +193,26 @@ def test_the_model_part_follows_autocast() -> None:
     assert torch.equal(result, part(image).bfloat16())
 
 
+def test_shapes_are_known_without_values() -> None:
+    part = Normalize(MEAN, STD).to("meta")
+    assert part(torch.zeros((2, 3, 4, 5), dtype=torch.uint8, device="meta")).shape == (2, 3, 4, 5)
+
+
 def test_an_exported_graph_holds_plain_operations_and_gives_the_same() -> None:
     part, image = Normalize(MEAN, STD).eval(), picture(torch.uint8)
     program = torch.export.export(part, (image,))
     called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert called
     assert all(name.startswith("aten.") for name in called), called
-    assert torch.equal(program.module()(image), part(image))
+    torch.testing.assert_close(program.module()(image), part(image), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
+# torch's own check looks at the gradient of the copies that it makes.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_torchs_own_checks_of_the_custom_op(dtype: torch.dtype) -> None:
-    image = picture(dtype, "channels_last")[:, :, :4, :5]
+    image = picture(dtype)[:, :, :4, :5].clone(memory_format=torch.channels_last)
     image.requires_grad_(dtype.is_floating_point)
     arguments = (image, torch.tensor(MEAN), torch.tensor(STD), 1.0, torch.float32, True, "cpu")
     torch.library.opcheck(torch.ops.segkit.normalize.default, arguments)

@@ -62,19 +62,23 @@ def _backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
 _fused.register_autograd(_backward, setup_context=_setup)
 
 
-def _in_cpu(*arguments: Any) -> Tensor:
-    result: Tensor = _fused(*arguments, "cpu")
-    return result
+class _Form:
+    """A form as `Op` calls it: through the custom op, which is opaque to tracing."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-def _in_triton(*arguments: Any) -> Tensor:
-    result: Tensor = _fused(*arguments, "triton")
-    return result
+    def __call__(
+        self, image: Tensor, mean: Tensor, std: Tensor, scale: float, dtype: torch.dtype, channels_last: bool | None
+    ) -> Tensor:
+        assert channels_last is not None  # the definition alone leaves the layout open
+        result: Tensor = _fused(image, mean, std, scale, dtype, channels_last, self.name)
+        return result
 
 
 _op = Op("normalize", reference_normalize)
-_op.register("cpu", _in_cpu, unavailable=cpu.unavailable)
-_op.register("triton", _in_triton, unavailable=triton_unavailable)
+_op.register("cpu", _Form("cpu"), unavailable=cpu.unavailable)
+_op.register("triton", _Form("triton"), unavailable=triton_unavailable)
 
 
 def normalize(

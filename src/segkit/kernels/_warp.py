@@ -136,14 +136,14 @@ def warp(
     Args:
         image: ``(B, C, H, W)``, uint8, uint16, float16, bfloat16 or float32, in any memory layout.
         mask: ``(B, H, W)``, or ``(B, K, H, W)`` with a plane a class; uint8, int16, int32 or int64.
-        matrix: ``(B, 2, 3)`` floats, from the result to the image.
+        matrix: ``(B, 2, 3)`` real numbers, from the result to the image.
         size: ``(height, width)`` of the result.
         ignore_index: the mask's value outside the image.
         fill: the image's values outside it: a number, one a channel, or ``(B, C)``; None for each image's mean colour
             (of about a thousand of its pixels).
-        color: ``(B, C, C + 1)`` floats, or None. Each channel becomes the sum of all channels, weighed by the first C
-            numbers of its row, and the last number; ``fill`` too. Brightness, contrast, saturation and cast, one after
-            another, are one such matrix. Numbers are in the image's own units, 0 to 255 for uint8.
+        color: ``(B, C, C + 1)`` real numbers, or None. Each channel becomes the sum of all channels, weighed by the
+            first C numbers of its row, and the last number; ``fill`` too. Brightness, contrast, saturation and cast,
+            one after another, are one such matrix. Numbers are in the image's own units, 0 to 255 for uint8.
 
     Returns:
         Image and mask of the same types; the image channels-last if it was. Neither has a gradient.
@@ -194,9 +194,9 @@ def _check_pair(image: Tensor, mask: Tensor, ignore_index: int) -> None:
 
 def _check_numbers(argument: str, value: Tensor, shape: tuple[int, ...], image: Tensor) -> Tensor:
     """``value`` as float32."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or value.is_complex():
         got = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise InputError(f"`{argument}` must be a tensor of floats; got {got}")
+        raise InputError(f"`{argument}` must be a tensor of real numbers; got {got}")
     if tuple(value.shape) != shape:
         raise ShapeError(f"`{argument}` must be {shape} for images {tuple(image.shape)}; got {tuple(value.shape)}")
     if value.device != image.device:

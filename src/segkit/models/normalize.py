@@ -54,6 +54,11 @@ class Normalize(nn.Module):
             # The definition: a compiler makes one pass of it, and an exported graph holds plain operations only.
             divisor = image_scale(image.dtype, self.scale)
             return plain_normalize(image, self.mean, self.std, divisor, torch.float32, None)
-        device = image.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        return normalize(image, self.mean, self.std, scale=self.scale, dtype=dtype)
+        return normalize(image, self.mean, self.std, scale=self.scale, dtype=_encoder_dtype(image.device.type))
+
+
+def _encoder_dtype(device: str) -> torch.dtype:
+    """Autocast's type where it is on; float32 elsewhere, such as on the meta device, which has none."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return torch.float32

@@ -34,27 +34,41 @@ def warp(
     labels = torch.empty((batch, mask.shape[1], *size), dtype=mask.dtype)
     threads = torch.get_num_threads()
     rows = max(1, BLOCK // size[1]) * threads
+    most = None if image.dtype.is_floating_point else torch.iinfo(image.dtype).max
+    if most is not None and color is None:
+        fill = fill.clamp(0, most)  # what lies between pixels needs none
     for index in range(batch):
         source = _Source.of(image[index], matrix[index], size, threads)
         planes = mask[index].reshape(mask.shape[1], -1)
         for top in range(0, size[0], rows):
             block = range(top, min(top + rows, size[0]))
-            x, y = (item[0] for item in sources(matrix[index : index + 1], block, size[1]))
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            hidden = None if inside.all() else inside  # where the image is not seen; often it is everywhere
-            if hidden is not None:
-                x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
             place = slice(block.start, block.stop)
-            _nearest(planes, x, y, width, hidden, ignore_index, labels[index, :, place])
-            values = source.sample(x, y)  # (parts, C, rows, w)
-            if hidden is not None:
-                values = torch.where(hidden.view(len(values), 1, *values.shape[2:]), values, fill[index, :, None, None])
+            x, y = (item[0] for item in sources(matrix[index : index + 1], block, size[1]))
+            inside = None  # everywhere
+            if not _holds(matrix[index], block, size[1], (width, height)):
+                inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+                x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
+            _nearest(planes, x, y, width, inside, ignore_index, labels[index, :, place])
+            values = source.sample(block, size[1])  # (parts, C, rows, w)
+            if inside is not None:
+                values = torch.where(inside.view(len(values), 1, *values.shape[2:]), values, fill[index, :, None, None])
             if color is not None:
                 values = _mixed(values, color[index].tolist())
-            if not image.dtype.is_floating_point:
-                values = values.round_().clamp_(0, torch.iinfo(image.dtype).max)
-            pictures[index, :, place].unflatten(1, (len(values), -1)).copy_(values.transpose(0, 1))
+                values = values if most is None else values.clamp_(0, most)
+            values = values if most is None else values.round_()
+            for part, into in zip(values, torch.split(pictures[index, :, place], values.shape[2], 1), strict=True):
+                into.copy_(part)
     return pictures, labels
+
+
+def _holds(matrix: Tensor, rows: range, width: int, sides: tuple[int, int]) -> bool:
+    """Whether every pixel of some rows of the result surely lies inside: then its corners do."""
+    corners = [(column, row) for column in (0.5, width - 0.5) for row in (rows.start + 0.5, rows.stop - 0.5)]
+    for (across, down, start), side in zip(matrix.tolist(), sides, strict=True):
+        margin = 1e-2 + 1e-6 * side  # float32's rounding
+        if not all(margin < across * u + down * v + start < side - margin for u, v in corners):
+            return False
+    return True
 
 
 def _nearest(
@@ -84,44 +98,44 @@ class _Source(NamedTuple):
     """The part of an image that its result needs, as float32 planes, pretended to be of 2^n x 2^m pixels.
 
     Grid sampling takes places as shares of the sides. Where these are powers of two, a place survives the division, so
-    that a crop gives exactly the image's pixels. What the sides pretend to hold is never read.
+    that a crop gives exactly the image's pixels. What the sides pretend to hold is read for pixels outside only.
     """
 
     planes: Tensor  # (parts, C, 2^n, 2^m), all parts the same memory: torch shares out parts among threads
-    left: int  # where the part starts in the image
-    top: int
-    width: int
-    height: int
+    axes: list[list[float]]  # x and y as shares of the sides, from -1 to 1: by the column, by the row, and the rest
 
     @classmethod
     def of(cls, image: Tensor, matrix: Tensor, size: tuple[int, int], parts: int) -> _Source:
         """Copy what ``matrix`` asks for of ``image`` (C, H, W)."""
-        channels = len(image)
+        channels, numbers = len(image), matrix.tolist()
         (left, right), (top, bottom) = (
-            _reach(numbers, size, length) for numbers, length in zip(matrix.tolist(), image.shape[:0:-1], strict=True)
+            _reach(axis, size, length) for axis, length in zip(numbers, image.shape[:0:-1], strict=True)
         )
-        width, height = right - left, bottom - top
-        sides = (_power_of_2(height), _power_of_2(width))
-        row, plane = width + 1, (height + 1) * (width + 1)
-        memory = torch.empty((channels - 1) * plane + max(sides[0] * row + sides[1], plane))
-        copy = memory[: channels * plane].view(channels, height + 1, row)
-        copy[:, :height, :width] = image[:, top:bottom, left:right]
-        # The last pixels have neighbours that weigh nothing, and must be numbers.
-        copy[:, :height, width] = copy[:, :height, width - 1]
-        copy[:, height] = copy[:, height - 1]
-        return cls(memory.as_strided((parts, channels, *sides), (0, plane, row, 1)), left, top, width, height)
+        # Around it a ring that repeats its border: half a pixel of it is still the image.
+        height, width = bottom - top + 2, right - left + 2
+        plane, sides = height * width, (_power_of_2(height), _power_of_2(width))
+        memory = torch.empty((channels - 1) * plane + max(sides[0] * width + sides[1], plane))
+        ringed = memory[: channels * plane].view(channels, height, width)
+        ringed[:, 1:-1, 1:-1] = image[:, top:bottom, left:right]
+        ringed[:, 1:-1, 0], ringed[:, 1:-1, -1] = ringed[:, 1:-1, 1], ringed[:, 1:-1, -2]
+        ringed[:, 0], ringed[:, -1] = ringed[:, 1], ringed[:, -2]
+        axes = [
+            [across * 2 / side, down * 2 / side, (start - first + 1) * 2 / side - 1]
+            for (across, down, start), first, side in zip(numbers, (left, top), sides[::-1], strict=True)
+        ]
+        return cls(memory.as_strided((parts, channels, *sides), (0, plane, width, 1)), axes)
 
-    def sample(self, x: Tensor, y: Tensor) -> Tensor:
-        """The values at ``(x, y)``, (rows, w) each, in the image's coordinates: (parts, C, rows / parts, w)."""
-        grid = torch.empty((*x.shape, 2))
-        for axis, (places, start, length) in enumerate(((x, self.left, self.width), (y, self.top, self.height))):
-            side = self.planes.shape[3 - axis]
-            part = (places - start).clamp_(0.5, length - 0.5).mul_(2 / side).sub_(1)
-            grid[..., axis] = part
-        parts = len(self.planes) if len(x) % len(self.planes) == 0 else 1
+    def sample(self, rows: range, width: int) -> Tensor:
+        """The values of some rows of the result, (parts, C, rows / parts, width); any number outside the image."""
+        column = torch.arange(width, dtype=torch.float64) + 0.5
+        row = torch.arange(rows.start, rows.stop, dtype=torch.float64).unsqueeze(1) + 0.5
+        grid = torch.empty((len(rows), width, 2))
+        for places, (across, down, start) in zip(grid.unbind(2), self.axes, strict=True):
+            torch.add((across * column).float(), (down * row + start).float(), out=places)
+        parts = math.gcd(len(rows), len(self.planes))
         return F.grid_sample(
             self.planes[:parts],
-            grid.view(parts, -1, *grid.shape[1:]),
+            grid.view(parts, -1, width, 2),
             mode="bilinear",
             padding_mode="border",
             align_corners=False,

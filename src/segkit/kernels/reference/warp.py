@@ -62,6 +62,6 @@ def _bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _take(planes: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(B, C, h, w): the pixels of ``(B, C, H, W)`` at whole coordinates ``(B, h, w)``."""
-    batch, channels, _, width = planes.shape
-    index = (y * width + x).view(batch, 1, -1).expand(-1, channels, -1)
-    return planes.reshape(batch, channels, -1).gather(2, index).view(batch, channels, *x.shape[1:])
+    channels, width = planes.shape[1], planes.shape[3]
+    index = (y * width + x).flatten(1).unsqueeze(1).expand(-1, channels, -1)
+    return planes.flatten(2).gather(2, index).view(len(planes), channels, *x.shape[1:])

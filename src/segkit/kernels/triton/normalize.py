@@ -23,7 +23,7 @@ def _normalize(
 ):  # fmt: skip
     """A program makes a block of a channel of an image; of all channels of an image, if these come last."""
     planes: tl.constexpr = 1 if CHANNELS_LAST else C  # a picture's pieces of memory
-    length = pixels.to(tl.int64) * (C // planes)
+    length = tl.cast(pixels, tl.int64) * (C // planes)
     blocks = tl.cdiv(length, BLOCK)
     program = tl.program_id(0).to(tl.int64)
     plane = program // blocks

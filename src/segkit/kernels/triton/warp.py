@@ -88,7 +88,7 @@ def _warp(
                 source + tl.cast(c, tl.int64) * image_c, left, top, right, bottom, across, down, exists_in, inside,
                 tl.load(fill + (index * C + c)), image_h, image_w,
             )  # fmt: skip
-            values = values + (value,)  # noqa: RUF005 - Triton knows no unpacking
+            values = values + (value,)  # type: ignore[assignment]  # noqa: RUF005 - Triton knows no unpacking
         for c in tl.static_range(C):
             shares = color + (index * C + c) * (C + 1)
             value = tl.zeros([ROWS, COLUMNS], tl.float32) + tl.load(shares + C)
