@@ -49,7 +49,8 @@ def focal_terms(
         The `FocalTerms`; the total is differentiable with respect to ``logits``.
 
     Raises:
-        LabelError: a target outside the classes, on the CPU (elsewhere the check would wait for the device).
+        LabelError: a target outside the classes, on the CPU. Elsewhere the check would wait for the device: such a
+            pixel counts for nothing.
     """
     try:
         return FocalTerms(*_op(logits, target, weights, gamma, ignore_index))

@@ -42,7 +42,8 @@ def lovasz_terms(logits: Tensor, target: Tensor, *, per_image: bool = False, ign
         The `LovaszTerms`; the losses are differentiable with respect to ``logits``.
 
     Raises:
-        LabelError: a target outside the classes, on the CPU (elsewhere the check would wait for the device).
+        LabelError: a target outside the classes, on the CPU. Elsewhere the check would wait for the device: such a
+            pixel counts for nothing.
     """
     try:
         return _op(logits, target, per_image, ignore_index)

@@ -47,15 +47,11 @@ class Hardest:
             label_smoothing: as for the loss.
             ignore_index: the value that is ignored.
         """
-        valid = valid_pixels(target, ignore_index)
+        valid = valid_labels(target, 2 if target.ndim == 4 else logits.shape[1], ignore_index)
         count = int(valid.sum())
         if not count:
             return target
         labels = torch.where(valid, target.to(torch.int64), 0)
-        if target.device.type == "cpu":
-            error = outside("target", labels, valid, 2 if target.ndim == 4 else logits.shape[1], ignore_index)
-            if error is not None:
-                raise error
         pairs = [torch.stack(pair) for pair in _images(logits, labels, weights, label_smoothing)]
         losses, log_probs = torch.stack(pairs, dim=1)  # (B, H, W) or (B, K, H, W) each
         cut = losses[valid].kthvalue(count - math.ceil(self.top_k * count) + 1).values
@@ -63,6 +59,20 @@ class Hardest:
         if self.ohem_threshold:
             easy &= log_probs >= math.log(self.ohem_threshold)
         return torch.where(easy, ignore_index, torch.where(valid, labels, ignore_index))
+
+
+def valid_labels(target: Tensor, num_values: int, ignore_index: int) -> Tensor:
+    """Where a target counts.
+
+    Raises:
+        LabelError: a target outside the values, on the CPU; elsewhere, where to ask would be to wait, it is not valid.
+    """
+    valid = valid_pixels(target, ignore_index)
+    if target.device.type != "cpu":
+        return valid & (target >= 0) & (target < num_values)
+    if error := outside("target", target.to(torch.int64), valid, num_values, ignore_index):
+        raise error
+    return valid
 
 
 def _images(

@@ -14,9 +14,8 @@ from segkit._checks import check_choice, check_int, check_number
 from segkit.errors import InputError, ShapeError
 from segkit.kernels import sigmoid_terms, softmax_terms
 from segkit.kernels.cpu._slices import valid_pixels
-from segkit.kernels.reference.labels import outside
 from segkit.labels import IGNORE_INDEX, TASKS, Task
-from segkit.losses._hardest import Hardest
+from segkit.losses._hardest import Hardest, valid_labels
 
 __all__ = [
     "USUAL",
@@ -233,13 +232,9 @@ def to_planes(target: Tensor, num_classes: int, task: Task, ignore_index: int) -
     """Return where each class is the target, and where its plane is valid: ``(B, K, H, W)`` of bool each.
 
     Raises:
-        LabelError: a target outside the classes, on the CPU.
+        LabelError: a target outside the classes, on the CPU; elsewhere it counts for nothing.
     """
-    valid = valid_pixels(target, ignore_index)
-    if target.device.type == "cpu":
-        labels = target.to(torch.int64)
-        if error := outside("target", labels, valid, num_classes if task == "multiclass" else 2, ignore_index):
-            raise error
+    valid = valid_labels(target, num_classes if task == "multiclass" else 2, ignore_index)
     if task == "multilabel":
         return (target == 1) & valid, valid
     target, valid = target[:, None], valid[:, None]

@@ -24,7 +24,7 @@ class FocalTerms(NamedTuple):
 
 def focal_terms(logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float, ignore_index: int) -> FocalTerms:
     """The definition: ``-w * (1 - p)**gamma * log(p)`` of each pixel, ``p`` being the probability of what is true."""
-    valid, labels = _split(target, ignore_index)
+    valid, labels = _split(target, ignore_index, logits.shape[1] if target.ndim == 3 else 2)
     if target.ndim == 3:
         wide = torch.where(valid[:, None], _wide(logits), 0.0)
         logs = F.log_softmax(wide, dim=1).gather(1, labels[:, None])[:, 0]

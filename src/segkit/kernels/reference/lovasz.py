@@ -36,12 +36,13 @@ def _groups(
     logits: Tensor, target: Tensor, per_image: bool, ignore_index: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Scores (probabilities, or the logits of planes), labels and what is valid: of the batch, or image by image."""
-    valid, labels = _split(target, ignore_index)
+    values = logits.shape[1] if target.ndim == 3 else 2
+    valid, labels = _split(target, ignore_index, values)
     if target.ndim == 3:
         scores = torch.where(valid[:, None], _wide(logits), 0.0).softmax(dim=1)
     else:
         scores = torch.where(valid, _wide(logits), 0.0)
-    _lookup(scores.new_zeros(logits.shape[1] if target.ndim == 3 else 2), labels)  # wrong labels are an error
+    _lookup(scores.new_zeros(values), labels)  # wrong labels are an error
     if not per_image:
         yield scores, labels, valid
         return
