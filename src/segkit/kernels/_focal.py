@@ -5,12 +5,13 @@ Arguments are checked by the losses; this function trusts them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segkit.kernels import cpu
+from segkit.kernels import cpu, triton
 from segkit.kernels._choice import Op
 from segkit.kernels._forms import Forms, explained
 from segkit.kernels.cpu.focal import focal_gradient, focal_sums
@@ -22,6 +23,10 @@ __all__ = ["FocalTerms", "focal_terms"]
 _op = Op("focal_terms", reference.focal_terms)
 _forms: Forms[tuple[Tensor, Tensor]] = Forms("focal_terms")
 _forms.enter("cpu", focal_sums, focal_gradient)
+_forms.enter("triton", triton.focal_sums, triton.focal_gradient)
+
+Unavailable = Callable[[torch.device], str | None]
+Refuse = Callable[..., str | None]
 
 
 def focal_terms(
@@ -105,8 +110,12 @@ _gradient_op.register_fake(_fake_gradient)
 _sums_op.register_autograd(_backward, setup_context=_setup)
 
 
-def _run_cpu(logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float, ignore_index: int) -> FocalTerms:
-    return FocalTerms(*_sums_op(logits, target, weights, gamma, ignore_index, "cpu"))
+def _register(form: str, unavailable: Unavailable, refuse: Refuse) -> None:
+    def run(logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float, ignore_index: int) -> FocalTerms:
+        return FocalTerms(*_sums_op(logits, target, weights, gamma, ignore_index, form))
+
+    _op.register(form, run, unavailable=unavailable, refuse=refuse)
 
 
-_op.register("cpu", _run_cpu, unavailable=cpu.unavailable)
+_register("cpu", cpu.unavailable, lambda *_: None)
+_register("triton", triton.unavailable, triton.refuse_terms)

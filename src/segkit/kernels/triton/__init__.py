@@ -13,6 +13,8 @@ __all__ = [
     "argmax_labels",
     "confusion_matrix",
     "confusion_matrix_from_logits",
+    "focal_gradient",
+    "focal_sums",
     "refuse_float64",
     "refuse_terms",
     "sigmoid_gradient",
@@ -49,6 +51,20 @@ def softmax_sums(*arguments: Any) -> Sums:
 def softmax_gradient(*arguments: Any) -> Tensor:
     """The gradient of `softmax_sums` with respect to the logits, from the slopes of the `Terms`."""
     from segkit.kernels.triton.softmax import softmax_gradient as run
+
+    return run(*arguments)
+
+
+def focal_sums(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """The `FocalTerms` of `reference.focal_terms`."""
+    from segkit.kernels.triton.focal import focal_sums as run
+
+    return run(*arguments)
+
+
+def focal_gradient(*arguments: Any) -> Tensor:
+    """The gradient of `focal_sums` with respect to the logits, from the slope of the total."""
+    from segkit.kernels.triton.focal import focal_gradient as run
 
     return run(*arguments)
 
