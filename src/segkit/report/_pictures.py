@@ -161,7 +161,8 @@ def mask_uri(values: NDArray[Any], labels: Labels, size: tuple[int, int]) -> str
 def painted(values: NDArray[Any], labels: Labels) -> Pixels:
     """A mask as ``(H, W, 3)``, in the colours that `mask_uri` shows it in."""
     entries, palette = _entries(values, labels)
-    return palette[entries]
+    colors: Pixels = palette[entries]
+    return colors
 
 
 def _entries(values: NDArray[Any], labels: Labels) -> tuple[NDArray[Any], Pixels]:
