@@ -12,8 +12,12 @@ import torch
 
 pytest.importorskip("triton", reason="triton ships for Linux only")
 
+import triton
+import triton.language as tl
+
 from references.aot import compiled, narrow_addresses
 from segkit.kernels import triton as forms
+from segkit.kernels.triton._build import launch
 
 CASES: dict[str, Callable[[], object]] = {}
 
@@ -64,6 +68,23 @@ for kind in ("softmax", "sigmoid"):
         CASES[f"{kind} {classes} weighted, smoothed"] = case
 
 
+def focal_case(kind: str, classes: int, dtype: torch.dtype, layout: str, *, weighted: bool) -> Callable[[], object]:
+    def call() -> None:
+        logits, target = batch(classes, dtype, layout)
+        weights = torch.ones(classes if kind == "softmax" else (classes, 2)) if weighted else None
+        target = target if kind == "softmax" else torch.zeros(logits.shape, dtype=torch.bool)
+        forms.focal_sums(logits, target, weights, 2.0, 255)
+        forms.focal_gradient(torch.zeros(()), logits, target, weights, 2.0, 255)
+
+    return call
+
+
+for kind in ("softmax", "sigmoid"):
+    CASES[f"focal {kind} 19"] = focal_case(kind, 19, torch.float32, "contiguous", weighted=False)
+    CASES[f"focal {kind} 256"] = focal_case(kind, 256, torch.bfloat16, "channels_last", weighted=True)
+    CASES[f"focal {kind} 2"] = focal_case(kind, 2, torch.float16, "cropped", weighted=True)
+
+
 @pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
 @pytest.mark.parametrize("case", list(CASES))
 def test_nothing_spills_and_no_address_wraps(case: str, architecture: int) -> None:
@@ -73,3 +94,42 @@ def test_nothing_spills_and_no_address_wraps(case: str, architecture: int) -> No
         assert kernel.usage["STACK"] == kernel.usage["LOCAL"] == 0, (kernel.name, kernel.usage)
         assert 0 < kernel.usage["REG"] <= 255
         assert narrow_addresses(kernel.ttir) == [], kernel.name
+
+
+@triton.jit
+def _copy_by_32_bits(source, out, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + place, tl.load(source + place))
+
+
+@triton.jit
+def _copy_widened_too_late(source, out, BLOCK: tl.constexpr):
+    place = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
+    tl.store(out + place, tl.load(source + place))
+
+
+@triton.jit
+def _copy_by_64_bits(source, out, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + place, tl.load(source + place))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "faults"), [(_copy_by_32_bits, 2), (_copy_widened_too_late, 2), (_copy_by_64_bits, 0)]
+)
+def test_the_reading_of_addresses_finds_planted_faults(kernel: object, faults: int) -> None:
+    (found,) = compiled(lambda: launch(kernel, (4,), torch.zeros(64), torch.zeros(64), BLOCK=16), 90)
+    assert len(narrow_addresses(found.ttir)) == faults
+
+
+@triton.jit
+def _holds_much(source, out, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK)
+    values = tl.load(source + place)
+    tl.store(out + place, tl.cumsum(values, 0) * tl.sum(values, 0) + values)
+
+
+def test_the_reading_of_registers_finds_a_spill() -> None:
+    call = lambda: launch(_holds_much, (1,), torch.zeros(8192), torch.zeros(8192), BLOCK=8192, num_warps=1)  # noqa: E731
+    (found,) = compiled(call, 90)
+    assert found.usage["STACK"] + found.usage["LOCAL"] > 0
