@@ -7,7 +7,7 @@ would be sorted there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -24,6 +24,8 @@ __all__ = ["lovasz_gradient", "lovasz_sums"]
 Array: TypeAlias = NDArray[Any]
 
 _TOP = 0x7FFFFFFF
+BLOCK = 1 << 15
+"""Errors that are worked on at a time, but for the sort, so that what comes between stays in cache."""
 
 
 def lovasz_sums(
@@ -41,14 +43,13 @@ def _softmax_sums(logits: Tensor, target: Tensor, per_image: bool, ignore_index:
     scores = torch.empty(logits.shape, dtype=wide_dtype(logits))
     for part in softmax._slices(logits, target, ignore_index):
         scores[part.image, :, part.rows] = softmax._probs(part).view(logits.shape[1], -1, logits.shape[3])
-    valid = valid_pixels(target, ignore_index).numpy()
-    labels = target.numpy()
-    wrong = valid & ((labels < 0) | (labels >= logits.shape[1]))
-    if wrong.any():
+    valid, labels = valid_pixels(target, ignore_index).numpy(), target.numpy()
+    if (valid & ((labels < 0) | (labels >= logits.shape[1]))).any():
         raise label_error(target, logits.shape[1], ignore_index)
+    kept = {group.start: _places(valid[group]) for group in _groups(logits, per_image)}
 
     def work(group: slice, k: int) -> tuple[float, int]:
-        return _class(scores.numpy()[group, k], labels[group] == k, valid[group], hinge=False)
+        return _class(scores.numpy()[group, k], labels[group] == k, kept[group.start], hinge=False)
 
     return scores, *_each(work, logits, per_image)
 
@@ -60,15 +61,24 @@ def _hinge_sums(logits: Tensor, target: Tensor, per_image: bool, ignore_index: i
         raise label_error(target, 2, ignore_index)
 
     def work(group: slice, k: int) -> tuple[float, int]:
-        return _class(scores.numpy()[group, k], labels[group, k] == 1, valid[group, k], hinge=True)
+        return _class(scores.numpy()[group, k], labels[group, k] == 1, _places(valid[group, k]), hinge=True)
 
     return scores, *_each(work, logits, per_image)
 
 
+def _groups(logits: Tensor, per_image: bool) -> list[slice]:
+    """The images that are sorted together."""
+    return [slice(image, image + 1) for image in range(len(logits))] if per_image else [slice(0, len(logits))]
+
+
+def _places(valid: Array) -> Array | None:
+    """Where pixels count; None for everywhere."""
+    return None if valid.all() else np.flatnonzero(valid)
+
+
 def _each(work: Callable[[slice, int], tuple[float, int]], logits: Tensor, per_image: bool) -> tuple[Array, Array]:
     """Work on every class of every group, on as many threads as torch has: sorting uses one."""
-    batch, classes = logits.shape[:2]
-    groups = [slice(image, image + 1) for image in range(batch)] if per_image else [slice(0, batch)]
+    groups, classes = _groups(logits, per_image), logits.shape[1]
     tasks = [(group, k) for group in groups for k in range(classes)]
     threads = min(torch.get_num_threads(), len(tasks))
     if threads > 1:
@@ -80,23 +90,25 @@ def _each(work: Callable[[slice, int], tuple[float, int]], logits: Tensor, per_i
     return losses.copy(), present.copy()
 
 
-def _class(scores: Array, truth: Array, valid: Array, *, hinge: bool) -> tuple[float, int]:
+def _class(scores: Array, truth: Array, kept: Array | None, *, hinge: bool) -> tuple[float, int]:
     """A class's loss, and its number of pixels. The scores become the slopes of the loss with respect to them."""
-    kept = None if valid.all() else np.flatnonzero(valid)
     values, marks = scores.reshape(-1), truth.reshape(-1)
+    places = np.arange(values.size) if kept is None else kept
     if kept is not None:
-        values, marks = values[kept], marks[kept]
-    errors = _hinge_errors(values, marks) if hinge else np.abs(marks - values)
+        values, marks = values.take(kept), marks.take(kept)
+    errors = _hinge_errors(values, marks) if hinge else np.abs(marks.astype(values.dtype) - values)
     own = int(np.count_nonzero(marks))
     near = _counting(errors, marks, own)
     if near is not None:
-        errors, marks = errors[near], marks[near]
-        kept = near if kept is None else kept[near]
-    order, sizes, steps, sides = _steps(errors, marks, own)
-    slopes = np.zeros(scores.size, scores.dtype)
-    slopes[order if kept is None else kept[order]] = np.where(sides, -steps, steps)
+        errors, marks, places = errors.take(near), marks.take(near), places.take(near)
+    slopes, loss = np.zeros(scores.size, scores.dtype), 0.0
+    ranked = (_packed if errors.dtype == np.float32 else _sorted)(errors, marks, places)
+    for order, sizes, sides, steps in _steps(ranked, own):
+        loss += float(np.dot(sizes.astype(np.float64), steps))
+        steps[sizes == 0] = 0  # there is a corner
+        slopes[order] = np.where(sides, -steps, steps)
     scores[...] = slopes.reshape(scores.shape)
-    return float(np.dot(sizes.astype(np.float64), steps)), own
+    return loss, own
 
 
 def _hinge_errors(margins: Array, marks: Array) -> Array:
@@ -114,43 +126,51 @@ def _counting(errors: Array, marks: Array, own: int) -> Array | None:
     """
     if not own:
         return np.array([np.argmax(errors)]) if errors.size else None
-    floor = np.min(errors, where=marks, initial=np.inf)
+    floor = errors[marks].min()
     idle = errors < floor if floor > 0 else errors == 0  # so that NaN is kept
     count = np.count_nonzero(idle)
     return np.flatnonzero(~idle) if 10 * count > errors.size else None
 
 
-def _steps(errors: Array, marks: Array, own: int) -> tuple[Array, Array, Array, Array]:
-    """The order of the errors, largest first; they, their steps (of `reference`) and their marks in that order."""
-    order, sizes, sides = _packed(errors, marks) if errors.dtype == np.float32 else _sorted(errors, marks)
-    seen = np.cumsum(sides, dtype=sides.dtype)
-    union = (np.arange(own, own + len(sides), dtype=sides.dtype) - seen + sides).astype(errors.dtype)
-    np.maximum(union, 1, out=union)  # of a class without a pixel, whose one step is 1
-    rest = np.maximum(own, 1) - seen
-    above = union + 1
-    steps = np.where(sides, above, rest if own else above)
-    steps = (steps / (union * above)).astype(errors.dtype)
-    steps[np.count_nonzero(sizes) :] = 0  # at an error of 0 there is a corner
-    return order, sizes, steps, sides
+Ranked: TypeAlias = Iterator[tuple[Array, Array, Array]]
+"""Blocks of the errors, largest first: where they stood, they themselves, and 1 where the pixel is of the class."""
 
 
-def _packed(errors: Array, marks: Array) -> tuple[Array, Array, Array]:
+def _steps(ranked: Ranked, own: int) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """The blocks, each with its steps (of `reference`), up to the last pixel of the class."""
+    before = seen = 0
+    for order, sizes, sides in ranked:
+        found = seen + np.cumsum(sides)  # of the class, up to and with each
+        union = (np.arange(own + before, own + before + len(sides)) - found + sides).astype(sizes.dtype)
+        np.maximum(union, 1, out=union)  # of a class without a pixel, whose one step is 1
+        above = union + 1
+        rest = (own - found).astype(sizes.dtype) if own else above
+        yield order, sizes, sides, np.where(sides, above, rest) / (union * above)
+        before, seen = before + len(sides), int(found[-1])
+        if own and seen == own:
+            return
+
+
+def _packed(errors: Array, marks: Array, places: Array) -> Ranked:
     # The bits of floats that are not negative have the floats' order.
-    keys = _TOP - errors.view(np.int32).astype(np.int64)
-    keys <<= 32
-    keys += np.arange(0, 2 * len(keys), 2)
-    keys += marks
+    keys = np.empty(len(errors), np.int64)
+    for start in range(0, len(keys), BLOCK):
+        part = slice(start, start + BLOCK)
+        np.subtract(_TOP, errors[part].view(np.int32), out=keys[part])
+        keys[part] <<= 32
+        keys[part] += 2 * places[part] + marks[part]
     keys.sort()
-    sizes = (_TOP - (keys >> 32)).astype(np.int32).view(np.float32)
-    sides = (keys & 1).astype(np.int32)
-    keys &= 0xFFFFFFFF
-    keys >>= 1
-    return keys, sizes, sides
+    for start in range(0, len(keys), BLOCK):
+        part = keys[start : start + BLOCK]
+        sizes = (_TOP - (part >> 32)).astype(np.int32).view(np.float32)
+        yield (part & 0xFFFFFFFF) >> 1, sizes, part & 1
 
 
-def _sorted(errors: Array, marks: Array) -> tuple[Array, Array, Array]:
+def _sorted(errors: Array, marks: Array, places: Array) -> Ranked:
     order = np.argsort(-errors, kind="stable")
-    return order, errors[order], marks[order].astype(np.int64)
+    for start in range(0, len(order), BLOCK):
+        part = order[start : start + BLOCK]
+        yield places[part], errors[part], marks[part].astype(np.int64)
 
 
 def lovasz_gradient(
