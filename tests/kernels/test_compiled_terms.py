@@ -12,7 +12,7 @@ from torch import Tensor
 from segkit.device import Device
 from segkit.errors import KernelError, LabelError
 from segkit.kernels import Terms, _terms, argmax_labels, kernel_table, sigmoid_terms, softmax_terms
-from segkit.kernels.cpu import _slices, compiled
+from segkit.kernels.cpu import compiled
 from segkit.losses import create_loss
 
 FUNCTIONS: dict[str, Callable[..., Terms]] = {"softmax": softmax_terms, "sigmoid": sigmoid_terms}
@@ -152,8 +152,7 @@ def test_a_broken_registration_is_loud(kind: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @pytest.mark.skipif(compiled._COMPILER is None, reason="there is no C++ compiler")
-def test_compiled_by_torch_it_is_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "SLICE", _slices.SLICE)
+def test_compiled_by_torch_it_is_the_definition() -> None:
     torch._dynamo.reset()
     compiled._compiled.cache_clear()
     for kind in FUNCTIONS:

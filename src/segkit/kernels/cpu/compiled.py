@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segkit.kernels.cpu._slices import SLICE, label_error, wide_dtype
+from segkit.kernels.cpu._slices import label_error, valid_pixels, wide_dtype
 
 __all__ = ["sigmoid_gradient", "sigmoid_sums", "softmax_gradient", "softmax_sums", "unavailable"]
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+SLICE = 1 << 18
+"""Logits a slice: they and their powers, which are kept beside them, are 2 MB in float32."""
 
 _COMPILER = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "cl")), None)
 
@@ -43,10 +46,12 @@ class _Part(NamedTuple):
     image: int
     rows: slice
     logits: Tensor  # (K, n), each plane contiguous, in its own dtype
-    labels: Tensor  # (n,), or (K, n)
+    labels: Tensor  # (n,) or (K, n), in the dtype of the sums, so that both share the vector units; -1 where ignored
+    valid: int  # how many labels count
+    wrong: bool  # whether one of these is no value
 
 
-def _parts(logits: Tensor, target: Tensor) -> Iterator[_Part]:
+def _parts(logits: Tensor, target: Tensor, ignore_index: int) -> Iterator[_Part]:
     batch, classes, height, width = logits.shape
     if not logits.numel():
         return
@@ -56,9 +61,14 @@ def _parts(logits: Tensor, target: Tensor) -> Iterator[_Part]:
         for top in range(0, height, rows):
             place = slice(top, top + rows)
             part = logits[image, :, place].flatten(1)
-            labels = target[image].narrow(planes, top, min(rows, height - top)).flatten(planes)
             # Channels-last pixels are brought into planes first: the vector units take neighbours.
-            yield _Part(image, place, part if part.stride(1) == 1 else part.contiguous(), labels.contiguous())
+            part = part if part.stride(1) == 1 else part.contiguous()
+            labels = target[image].narrow(planes, top, min(rows, height - top)).flatten(planes)
+            valid = valid_pixels(labels, ignore_index)
+            numbers = labels.to(wide_dtype(logits)).masked_fill_(~valid, -1).contiguous()
+            count, values = int(valid.sum()), 2 if planes else classes
+            wrong = numbers.max().item() >= values or int((numbers >= 0).sum()) != count
+            yield _Part(image, place, part, numbers, count, wrong)
 
 
 def _writable(gradient: Tensor, part: _Part) -> Tensor | None:
@@ -73,59 +83,70 @@ class _Options(NamedTuple):
 
     sharp: Tensor  # (K,) or (K, 2): weights, times what smoothing leaves to the target
     even: Tensor  # the same shape: weights, times the share of each value that smoothing gives
-    weights: Tensor
-    ignore_index: Tensor
+    ids: Tensor  # (K,): 0, 1, 2, ...
     cross_entropy: bool
     regions: bool
+    weighted: bool
     smoothed: bool
 
 
-def _options(
-    logits: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    cross_entropy: bool,
-    regions: bool,
-    *shape: int,
-) -> _Options:
-    dtype = wide_dtype(logits)
-    table = torch.ones(shape, dtype=dtype) if weights is None else weights.to(dtype).contiguous()
-    return _Options(
-        (1 - label_smoothing) * table,
-        label_smoothing / shape[-1] * table,
-        table,
-        torch.tensor(ignore_index),
-        cross_entropy,
-        regions,
-        label_smoothing > 0,
-    )
+class _Call(NamedTuple):
+    """The op's arguments after the target."""
+
+    weights: Tensor | None
+    label_smoothing: float
+    ignore_index: int
+    cross_entropy: bool
+    regions: bool
+
+    def table(self, logits: Tensor, *shape: int) -> Tensor:
+        """The weights, ones where there are none."""
+        dtype = wide_dtype(logits)
+        return torch.ones(shape, dtype=dtype) if self.weights is None else self.weights.to(dtype).contiguous()
+
+    def options(self, logits: Tensor, table: Tensor) -> _Options:
+        """The same as a slice takes it."""
+        return _Options(
+            (1 - self.label_smoothing) * table,
+            self.label_smoothing / table.shape[-1] * table,
+            torch.arange(logits.shape[1], dtype=table.dtype),
+            self.cross_entropy,
+            self.regions,
+            self.weights is not None,
+            self.label_smoothing > 0,
+        )
 
 
-def _total(logits: Tensor, target: Tensor, function: Callable[..., Tensor], options: _Options, values: int) -> Sums:
-    """Add what ``function`` returns for each slice: (3 + 3K,), the third being the labels outside the classes."""
-    dtype, classes = wide_dtype(logits), logits.shape[1]
-    sums = torch.zeros(3 + 3 * classes, dtype=torch.float64)
-    for part in _parts(logits, target):
-        sums += _compiled(function)(part.logits, part.labels, *options)
-    if sums[2] > 0:
-        raise label_error(target, values, int(options.ignore_index))
-    total, weight = sums[:2].to(dtype).unbind()
-    intersection, predicted, present = sums[3:].view(3, classes).to(dtype).unbind()
+def _total(logits: Tensor, target: Tensor, call: _Call, function: Callable[..., Tensor], table: Tensor) -> Sums:
+    """Add what ``function`` returns for each slice: cross-entropy, weight (0 without weights), three for a class."""
+    classes, valid = logits.shape[1], 0
+    sums = torch.zeros(2 + 3 * classes, dtype=torch.float64)
+    options = call.options(logits, table)
+    for part in _parts(logits, target, call.ignore_index):
+        if part.wrong:
+            raise label_error(target, 2 if part.labels.ndim == 2 else classes, call.ignore_index)
+        sums += _compiled(function)(part.logits, part.labels, table, *options)
+        valid += part.valid
+    if call.cross_entropy and call.weights is None:
+        sums[1] = valid
+    total, weight = sums[:2].to(table.dtype).unbind()
+    intersection, predicted, present = sums[2:].view(3, classes).to(table.dtype).unbind()
     return total.clone(), weight.clone(), intersection.clone(), predicted.clone(), present.clone()
 
 
 def _descent(
     logits: Tensor,
     target: Tensor,
+    call: _Call,
     slopes: tuple[Tensor, Tensor, Tensor],
     function: Callable[..., Any],
-    options: _Options,
+    table: Tensor,
 ) -> Tensor:
     """The gradient that ``function`` writes for each slice."""
     gradient = torch.empty_like(logits)
-    slope, inside, size = (item.to(wide_dtype(logits)).contiguous() for item in slopes)
-    for part in _parts(logits, target):
+    options = call.options(logits, table)
+    slope, inside, size = (item.to(table.dtype).contiguous() for item in slopes)
+    for part in _parts(logits, target, call.ignore_index):
         direct = _writable(gradient, part)
         out = torch.empty_like(part.logits) if direct is None else direct
         _compiled(function)(out, part.logits, part.labels, slope, inside, size, *options)
@@ -134,44 +155,44 @@ def _descent(
     return gradient
 
 
-def _softmax(
-    logits: Tensor, labels: Tensor, ignore_index: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logarithms of probabilities, probabilities, where each class is the target, and which pixels count."""
-    labels = labels.to(torch.int64)
-    valid = labels != ignore_index
-    wide = torch.where(valid, logits.to(dtype), 0.0)
+def _softmax(logits: Tensor, labels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits below the pixel's highest, their powers, and the sum of these; of zeros where ignored."""
+    wide = torch.where(labels >= 0, logits.to(dtype), 0.0)
     below = wide - wide.amax(0)
     powers = below.exp()
-    total = powers.sum(0)
-    marks = (labels == torch.arange(logits.shape[0])[:, None]) & valid
-    return below - total.log(), powers / total, marks, valid
+    return below, powers, powers.sum(0)
 
 
 def _softmax_slice(
     logits: Tensor,
     labels: Tensor,
+    weights: Tensor,
     sharp: Tensor,
     even: Tensor,
-    weights: Tensor,
-    ignore_index: Tensor,
+    ids: Tensor,
     cross_entropy: bool,
     regions: bool,
+    weighted: bool,
     smoothed: bool,
 ) -> Tensor:
-    logs, probs, marks, valid = _softmax(logits, labels, ignore_index, sharp.dtype)
-    zero, zeros = sharp.new_zeros(()), torch.zeros_like(sharp)
-    total, weight, sums = zero, zero, [zeros] * 3
+    below, powers, total = _softmax(logits, labels, sharp.dtype)
+    marks, valid = labels == ids[:, None], labels >= 0
+    loss = weight = sharp.new_zeros(())
+    intersection = predicted = present = torch.zeros_like(sharp)
     if cross_entropy:
-        loss = torch.where(marks, logs * sharp[:, None], 0.0).sum(0)
+        pull = torch.where(marks, sharp[:, None], 0.0).sum(0) if weighted else sharp[0]
+        pixels = pull * (total.log() - torch.where(marks, below, 0.0).sum(0))
         if smoothed:
-            loss = loss + torch.where(valid, (logs * even[:, None]).sum(0), 0.0)
-        total = -loss.sum()
-        weight = torch.where(marks, weights[:, None], 0.0).sum(0).sum()
+            pixels = pixels + ((total.log() - below) * even[:, None]).sum(0)
+        loss = torch.where(valid, pixels, 0.0).sum()
+    if regions or weighted:
+        present = marks.to(sharp.dtype).sum(1)
+        weight = (present * weights).sum() * cross_entropy
     if regions:
-        sums = [torch.where(marks, probs, 0.0).sum(1), torch.where(valid, probs, 0.0).sum(1), marks.to(sharp).sum(1)]
-    wrong = valid.to(sharp).sum() - marks.to(sharp).sum(0).sum()
-    return torch.cat([torch.stack([total, weight, wrong]), *sums])
+        share = torch.where(valid, 1 / total, 0.0)
+        intersection = torch.where(marks, powers * share, 0.0).sum(1)
+        predicted = (powers * share).sum(1)
+    return torch.cat([torch.stack([loss, weight]), intersection, predicted, present * regions])
 
 
 def _softmax_gradient_slice(
@@ -183,17 +204,19 @@ def _softmax_gradient_slice(
     size: Tensor,
     sharp: Tensor,
     even: Tensor,
-    weights: Tensor,
-    ignore_index: Tensor,
+    ids: Tensor,
     cross_entropy: bool,
     regions: bool,
+    weighted: bool,
     smoothed: bool,
 ) -> None:
-    _, probs, marks, valid = _softmax(logits, labels, ignore_index, sharp.dtype)
-    factor = lift = torch.zeros_like(probs[0])
+    _, powers, total = _softmax(logits, labels, sharp.dtype)
+    marks, valid = labels == ids[:, None], labels >= 0
+    probs = powers * torch.where(valid, 1 / total, 0.0)
+    factor = lift = torch.zeros_like(total)
     if cross_entropy:
-        pull = slope * torch.where(marks, sharp[:, None], 0.0).sum(0)
-        factor, lift = pull + slope * even.sum(), -pull
+        pull = slope * (torch.where(marks, sharp[:, None], 0.0).sum(0) if weighted else sharp[0])
+        factor, lift = pull + slope * even.sum(), factor - pull
     if regions:
         own = torch.where(marks, probs * inside[:, None], 0.0).sum(0)
         factor, lift = factor - own - (probs * size[:, None]).sum(0), lift + own
@@ -201,40 +224,41 @@ def _softmax_gradient_slice(
     else:
         result = probs * factor
     if cross_entropy and smoothed:
-        result = result - slope * even[:, None]
-    out.copy_(torch.where(valid, torch.where(marks, result + lift, result), 0.0))
+        result = result - torch.where(valid, slope * even[:, None], 0.0)
+    out.copy_(torch.where(marks, result + lift, result))
 
 
 def _sigmoid_slice(
     logits: Tensor,
     labels: Tensor,
+    weights: Tensor,
     sharp: Tensor,
     even: Tensor,
-    weights: Tensor,
-    ignore_index: Tensor,
+    ids: Tensor,
     cross_entropy: bool,
     regions: bool,
+    weighted: bool,
     smoothed: bool,
 ) -> Tensor:
-    labels = labels.to(torch.int64)
-    valid = labels != ignore_index
-    ones, zeros = (labels == 1) & valid, (labels == 0) & valid
+    ones, valid = labels == 1, labels >= 0
     wide = torch.where(valid, logits.to(sharp.dtype), 0.0)
-    total, weight = sharp.new_zeros(()), sharp.new_zeros(())
-    sums = [torch.zeros_like(sharp[:, 0])] * 3
+    loss = weight = sharp.new_zeros(())
+    intersection = predicted = torch.zeros_like(ids)
+    present = ones.to(sharp.dtype).sum(1)
     if cross_entropy:
         near = -F.logsigmoid(wide.abs())
         if_zero, if_one = wide.relu() + near, (-wide).relu() + near
-        loss = torch.where(ones, if_one * sharp[:, 1:], if_zero * sharp[:, :1])
+        pixels = torch.where(ones, if_one * sharp[:, 1:], if_zero * sharp[:, :1])
         if smoothed:
-            loss = loss + if_zero * even[:, :1] + if_one * even[:, 1:]
-        total = torch.where(valid, loss, 0.0).sum()
-        weight = torch.where(valid, torch.where(ones, weights[:, 1:], weights[:, :1]), 0.0).sum()
+            pixels = pixels + if_zero * even[:, :1] + if_one * even[:, 1:]
+        loss = torch.where(valid, pixels, 0.0).sum(1).sum()
+        if weighted:
+            absent = (labels == 0).to(sharp.dtype).sum(1)
+            weight = (present * weights[:, 1] + absent * weights[:, 0]).sum()
     if regions:
-        probs = wide.sigmoid()
-        sums = [torch.where(ones, probs, 0.0).sum(1), torch.where(valid, probs, 0.0).sum(1), ones.to(sharp).sum(1)]
-    wrong = (valid & ~ones & ~zeros).to(sharp).sum()
-    return torch.cat([torch.stack([total, weight, wrong]), *sums])
+        probs = torch.where(valid, wide.sigmoid(), 0.0)
+        intersection, predicted = torch.where(ones, probs, 0.0).sum(1), probs.sum(1)
+    return torch.cat([torch.stack([loss, weight]), intersection, predicted, present * regions])
 
 
 def _sigmoid_gradient_slice(
@@ -246,15 +270,13 @@ def _sigmoid_gradient_slice(
     size: Tensor,
     sharp: Tensor,
     even: Tensor,
-    weights: Tensor,
-    ignore_index: Tensor,
+    ids: Tensor,
     cross_entropy: bool,
     regions: bool,
+    weighted: bool,
     smoothed: bool,
 ) -> None:
-    labels = labels.to(torch.int64)
-    valid = labels != ignore_index
-    ones = labels == 1
+    ones, valid = labels == 1, labels >= 0
     probs = torch.where(valid, logits.to(sharp.dtype), 0.0).sigmoid()
     result = torch.zeros_like(probs)
     if cross_entropy:
@@ -269,20 +291,23 @@ def _sigmoid_gradient_slice(
 
 def softmax_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
     """The `Terms` of `reference.softmax_terms`."""
-    classes = logits.shape[1]
-    return _total(logits, target, _softmax_slice, _options(logits, *options, classes), classes)
+    call = _Call(*options)
+    return _total(logits, target, call, _softmax_slice, call.table(logits, logits.shape[1]))
 
 
 def softmax_gradient(slopes: tuple[Tensor, Tensor, Tensor], logits: Tensor, target: Tensor, *options: Any) -> Tensor:
     """The gradient of `softmax_sums`; the formula stands at `cpu.softmax.softmax_gradient`."""
-    return _descent(logits, target, slopes, _softmax_gradient_slice, _options(logits, *options, logits.shape[1]))
+    call = _Call(*options)
+    return _descent(logits, target, call, slopes, _softmax_gradient_slice, call.table(logits, logits.shape[1]))
 
 
 def sigmoid_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
     """The `Terms` of `reference.sigmoid_terms`."""
-    return _total(logits, target, _sigmoid_slice, _options(logits, *options, logits.shape[1], 2), 2)
+    call = _Call(*options)
+    return _total(logits, target, call, _sigmoid_slice, call.table(logits, logits.shape[1], 2))
 
 
 def sigmoid_gradient(slopes: tuple[Tensor, Tensor, Tensor], logits: Tensor, target: Tensor, *options: Any) -> Tensor:
     """The gradient of `sigmoid_sums`."""
-    return _descent(logits, target, slopes, _sigmoid_gradient_slice, _options(logits, *options, logits.shape[1], 2))
+    call = _Call(*options)
+    return _descent(logits, target, call, slopes, _sigmoid_gradient_slice, call.table(logits, logits.shape[1], 2))
