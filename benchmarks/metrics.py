@@ -85,12 +85,15 @@ def common_script(preds: NDArray[np.uint8], targets: NDArray[np.uint8], num_clas
 # ---- measuring
 
 
-def measure(runs: Runs, rounds: int) -> Times:
-    """Wall and CPU milliseconds of each run, in turns, forth and back; the first round warms up."""
+def measure(runs: Runs, rounds: int, rest: float = 0.02) -> Times:
+    """Wall and CPU milliseconds of each run, in turns, forth and back; the first round warms up.
+
+    Before each is a rest in seconds: threads of the one before spin for a while after their work.
+    """
     times: Times = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name in list(runs)[:: 1 if number % 2 else -1]:
-            time.sleep(0.02)  # the threads of the one before spin until they find nothing to do
+            time.sleep(rest)
             wall, cpu = time.perf_counter(), time.process_time()
             runs[name]()
             if number:
@@ -153,7 +156,7 @@ def _label_maps(one: Maps, rounds: int) -> None:
     }
     for name, run in runs.items():
         assert np.array_equal(np.asarray(run()), expected), (one.name, name)
-    times = measure(runs, rounds)
+    times = measure(runs, rounds, rest=0)
     base = median(times, "classic")
     print(
         f"| {one.name} ({one.pixels / 1e6:.1f} Mpx) | {cell(times, 'classic')} | {cell(times, 'one')} | "

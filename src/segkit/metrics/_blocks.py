@@ -68,7 +68,7 @@ class Counter:
         _judge(self._runs.finish(matrix))
 
     def _all_ignored(self, t: NDArray[Any]) -> bool:
-        return bool(t[0] == self.ignore_index and t[-1] == self.ignore_index and (t == self.ignore_index).all())
+        return bool(t[0] == t[-1] == self.ignore_index and t.min() == t.max() == self.ignore_index)
 
     def _count_block(self, p: NDArray[Any], t: NDArray[Any], matrix: NDArray[np.int64]) -> None:
         ends = find_ends(p, t)

@@ -25,7 +25,7 @@ REACH = {1: 4, 2: 2, 3: 2}
 LEAF = 32
 """Points in a leaf of a tree: surfaces are lines, of which few leaves are near."""
 
-FEW = 1 << 11
+FEW = 1 << 14
 """Pairs of points that are compared one by one rather than through a tree."""
 
 
@@ -53,10 +53,12 @@ class Surfaces:
         classes = self.labels.reshape(-1)[places]
         found = np.full(len(places), np.inf)
         left = np.arange(len(places))
-        for offset, distance in _offsets(self.labels.shape, spacing):
+        for distance, offsets in _rings(self.labels.shape, spacing):
             if not left.size:
                 break
-            miss = flat[places + offset] != classes
+            miss = flat[places + offsets[0]] != classes
+            for offset in offsets[1:]:
+                miss &= flat[places + offset] != classes
             found[left[~miss]] = distance
             left, places, classes = left[miss], places[miss], classes[miss]
         # Sorted by class, as the places are: each class is a slice.
@@ -106,21 +108,23 @@ def _steps(spacing: NDArray[np.float64]) -> list[int]:
     return [max(1, int(reach / step + 1e-9)) for step in spacing]
 
 
-def _offsets(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> list[tuple[int, float]]:
-    """Flat offsets with their distances, nearest first: all within reach, so that the first hit is the nearest."""
+def _rings(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> list[tuple[float, list[int]]]:
+    """Distances with their flat offsets, nearest first: all within reach, so that the first hit is the nearest."""
     reach = REACH[len(spacing)] * spacing.min() * (1 + 1e-9)
     strides = np.cumprod([1, *shape[:0:-1]])[::-1]
-    found = []
+    rings: dict[float, list[int]] = {}
     for steps in itertools.product(*(range(-step, step + 1) for step in _steps(spacing))):
         distance = float(np.sqrt(((np.array(steps) * spacing) ** 2).sum()))
         if distance <= reach:
-            found.append((distance, int((np.array(steps) * strides).sum())))
-    return [(offset, distance) for distance, offset in sorted(found)]
+            rings.setdefault(distance, []).append(int((np.array(steps) * strides).sum()))
+    return sorted(rings.items())
 
 
 def _nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Distances:
     if len(points) * len(among) <= FEW:
-        squares = ((points[:, None] - among) ** 2).sum(axis=2)
+        squares = np.zeros((len(points), len(among)))
+        for one, other in zip(points.T, among.T, strict=True):
+            squares += (one[:, None] - other) ** 2
         return np.asarray(np.sqrt(squares.min(axis=1)))
     with needed("medical", "a surface distance"):
         from scipy.spatial import cKDTree
