@@ -161,9 +161,9 @@ def _packed(errors: Array, marks: Array, places: Array) -> Ranked:
         keys[part] += 2 * places[part] + marks[part]
     keys.sort()
     for start in range(0, len(keys), BLOCK):
-        part = keys[start : start + BLOCK]
-        sizes = (_TOP - (part >> 32)).astype(np.int32).view(np.float32)
-        yield (part & 0xFFFFFFFF) >> 1, sizes, part & 1
+        block = keys[start : start + BLOCK]
+        sizes = (_TOP - (block >> 32)).astype(np.int32).view(np.float32)
+        yield (block & 0xFFFFFFFF) >> 1, sizes, block & 1
 
 
 def _sorted(errors: Array, marks: Array, places: Array) -> Ranked:
