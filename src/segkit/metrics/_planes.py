@@ -109,7 +109,7 @@ def label_planes(planes: NDArray[Any], labels: NDArray[Any]) -> bool:
 
 def _label(planes: NDArray[Any], labels: NDArray[Any], best: NDArray[Any]) -> None:
     higher = np.empty(labels.shape, np.bool_)
-    ids = np.empty_like(labels)
+    ids = higher.view(np.uint8) if labels.dtype == np.uint8 else np.empty_like(labels)
     plane = np.empty_like(best)
     np.copyto(best, planes[0])
     labels.fill(0)
