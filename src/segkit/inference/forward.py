@@ -21,7 +21,7 @@ def predict_batch(model: nn.Module, images: Tensor, *, device: Device, task: Tas
         images: ``(B, C, H, W)``.
         device: where, and in which precision.
         task: ``"multiclass"`` takes the class of the largest logit, ``"binary"`` and ``"multilabel"`` ask for a
-            probability of at least one half.
+            probability above one half. Ties go to the lower value, as the metrics count them.
 
     Returns:
         ``(B, H, W)`` uint8 values (int32 for more than 256 classes), or ``(B, K, H, W)`` of 0/1 for multilabel.
@@ -30,5 +30,5 @@ def predict_batch(model: nn.Module, images: Tensor, *, device: Device, task: Tas
         logits = model(device.place(images))
         if task == "multiclass":
             return argmax_labels(logits)
-        positive: Tensor = (logits >= 0).to(torch.uint8)  # sigmoid(x) >= 0.5
+        positive: Tensor = (logits > 0).to(torch.uint8)  # sigmoid(x) > 0.5
         return positive.squeeze(1) if task == "binary" else positive

@@ -140,7 +140,8 @@ def evaluate(
         loader: a loader of this data set to use again, with what it has cached.
 
     Raises:
-        InputError: an empty data set, or one with another number or order of classes than the model.
+        InputError: an empty data set, or one with another number or order of classes than the model; logits that are
+            NaN.
         ShapeError: an image with another number of channels than the model takes; the item is named.
     """
     if len(dataset) == 0:
@@ -157,21 +158,27 @@ def evaluate(
     model = where.place(model).eval()
     with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
         for images, masks, indices in loader.in_order():
-            pred = predict_batch(model, images, device=where, task=labels.task)
-            with where:
-                matrices = kernels.confusion_matrix(
-                    pred,
-                    where.place(masks),
-                    num_classes=len(labels.value_names),
-                    ignore_index=labels.ignore_index,
-                    per_image=True,
-                )
+            with torch.no_grad(), where, where.autocast():
+                matrices = kernels.confusion_matrix_from_logits(
+                    model(where.place(images)), where.place(masks), ignore_index=labels.ignore_index, per_image=True
+                ).cpu()
             ignored = (masks.long() == labels.ignore_index).sum(dim=(1, 2))
             ids = [item_id(dataset, index) for index in indices]
-            evaluation.add(matrices.cpu().numpy(), ids, num_ignored=ignored.numpy())
+            _check_all_counted(matrices.sum(dim=(1, 2)) + ignored, masks[0].numel(), ids)
+            evaluation.add(matrices.numpy(), ids, num_ignored=ignored.numpy())
             bar.update(len(indices))
     info = {"Model": _describe(model), "Data": repr(dataset), "Device": f"{where.torch}, {where.precision}"}
     return Result(evaluation.scores(), evaluation, labels, info, model, dataset, where)
+
+
+def _check_all_counted(counted: Tensor, pixels: int, ids: list[str]) -> None:
+    # On a device nothing waits to look for NaN: such a pixel is counted nowhere, and its image falls short.
+    short = (counted != pixels).nonzero().flatten().tolist()
+    if short:
+        raise InputError(
+            f"the model's logits are NaN for {pixels - int(counted[short[0]])} pixels of image {ids[short[0]]!r}; the "
+            "model or its input is broken there"
+        )
 
 
 def _describe(model: Segmenter) -> str:
