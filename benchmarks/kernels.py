@@ -1,6 +1,9 @@
 """The ops of `segkit.kernels` against torch's plain way, in the same run.
 
 python benchmarks/kernels.py [rounds] [threads]
+
+On a GPU every form is checked against the definition first, and the last table says what share of a copy's bandwidth
+the ops reach.
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ import sys
 from collections.abc import Callable
 
 import torch
+from _counting import counting_groups, upsampling_groups
+from _gpu import check_kernels, kernel_rows, share_table
+from _images import image_groups
 from _measure import megabytes, milliseconds, table
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,10 +69,15 @@ def main() -> None:
     if len(sys.argv) > 2:
         torch.set_num_threads(int(sys.argv[2]))
     print(f"torch {torch.__version__}, {DEVICE}, {torch.get_num_threads()} threads, {rounds} rounds")
+    if DEVICE == "cuda":
+        check_kernels()
     groups = argmax_groups() | {f"counting {SHAPE[0]} x {SHAPE[2]} x {SHAPE[3]}": counting_group()}
+    groups |= counting_groups(DEVICE) | upsampling_groups(DEVICE) | image_groups(DEVICE)
     times = {title: milliseconds(group, rounds) for title, group in groups.items()}
     for title, group in groups.items():
         print(f"\n{table(title, OURS, times[title], megabytes(group))}", flush=True)
+    if DEVICE == "cuda":
+        print(f"\n{share_table(kernel_rows(), rounds)}")
 
 
 if __name__ == "__main__":
