@@ -141,7 +141,7 @@ class ClDice(Loss):
         absent: Absent = "skip",
     ) -> None:
         super().__init__(task=task, ignore_index=ignore_index)
-        self.iterations = _check_options(iterations, smooth, absent)
+        self.iterations: int = _check_options(iterations, smooth, absent)
         weights = None if class_weights is None else check_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
         self.smooth: float = float(smooth)

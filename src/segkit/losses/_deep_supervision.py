@@ -41,8 +41,10 @@ class DeepSupervision(Loss):
 
     def __init__(self, loss: Loss, *, weights: Sequence[float] | None = None) -> None:
         super().__init__(task=loss.task, ignore_index=loss.ignore_index)
-        self.loss = loss
-        self.weights = None if weights is None else [check_number("weights", item, minimum=0.0) for item in weights]
+        self.loss: Loss = loss
+        self.weights: list[float] | None = None
+        if weights is not None:
+            self.weights = [check_number("weights", item, minimum=0.0) for item in weights]
         if self.weights is not None and not sum(self.weights) > 0:
             raise InputError(f"`weights` must have one above 0; got {self.weights}")
 

@@ -115,7 +115,8 @@ class Focal(Loss):
         _check_options(task, alpha, gamma)
         weights = None if class_weights is None else check_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.alpha, self.gamma = alpha, gamma
+        self.alpha: float | None = alpha
+        self.gamma: float = gamma
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss, float32 (float64 for float64 logits)."""

@@ -104,7 +104,7 @@ class Lovasz(Loss):
         check_choice("absent", absent, ABSENT)
         weights = None if class_weights is None else check_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.per_image = bool(per_image)
+        self.per_image: bool = bool(per_image)
         self.absent: Absent = absent
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class RegionLoss(TermsLoss):
     ) -> None:
         wanted = Wanted(regions=True)
         super().__init__(task=task, ignore_index=ignore_index, wanted=wanted, class_weights=class_weights)
-        self.formula = formula
+        self.formula: Formula = formula
         self.absent: Absent = absent
 
     def from_sums(self, sums: Sums) -> Tensor:

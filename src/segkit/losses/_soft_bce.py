@@ -126,7 +126,7 @@ class SoftBCE(Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(task=task, ignore_index=ignore_index)
-        self.label_smoothing = check_number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
+        self.label_smoothing: float = check_number("label_smoothing", label_smoothing, minimum=0.0, maximum=1.0)
         weights = None if class_weights is None else check_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
 
