@@ -80,7 +80,7 @@ def test_the_layout_is_the_images_or_as_wanted(form: str, layout: str, wanted: b
     assert torch.equal(result, normalize(image.contiguous(), MEAN, STD))
 
 
-@pytest.mark.parametrize("block", [1 << 17, 4000, 1])
+@pytest.mark.parametrize("block", [32767, 4000, 1])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_the_cpus_form_is_the_definition_up_to_rounding(
@@ -172,7 +172,9 @@ def test_wrong_arguments_are_named() -> None:
         normalize(image[0, 0], MEAN, STD)
 
 
-def test_threads_change_nothing() -> None:
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_form, "WORTH_A_THREAD", 1000)
+    monkeypatch.setattr(cpu_form, "BLOCK", 500)
     image = picture(torch.uint8, "channels_last")
     before = torch.get_num_threads()
     try:
@@ -180,9 +182,15 @@ def test_threads_change_nothing() -> None:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             results.append(normalize(image, MEAN, STD))
+            with torch.inference_mode():
+                results.append(normalize(image, MEAN, STD))
+            leaf = image.float().requires_grad_()
+            normalize(leaf, MEAN, STD).sum().backward()
+            results.append(leaf.grad)
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(*results)
+    for alone, shared in zip(results[:3], results[3:], strict=True):
+        assert torch.equal(alone, shared)
 
 
 def test_the_model_part_follows_autocast() -> None:

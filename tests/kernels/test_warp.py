@@ -271,7 +271,8 @@ def test_blocks_and_threads_change_nothing(threads: int, monkeypatch: pytest.Mon
     plain = warp(image, mask, affine(*TURNED), size=(31, 40))
     monkeypatch.setattr(cpu_form, "BLOCK", 160)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    ours = warp(image, mask, affine(*TURNED), size=(31, 40))
+    with torch.inference_mode(threads == 3):
+        ours = warp(image, mask, affine(*TURNED), size=(31, 40))
     assert torch.equal(ours[0], plain[0])
     assert torch.equal(ours[1], plain[1])
 

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from segkit.kernels.reference.normalize import memory_format, wide_dtype
+from segkit.metrics._threads import share
 
 __all__ = ["normalize"]
 
-BLOCK = 1 << 17
-"""Values a block and thread: 512 KB of float32."""
+BLOCK = (1 << 15) - 1
+"""Values a block: as many as torch gives to one thread. Threads take blocks, and meet once a batch."""
 PATTERN = 1 << 9
-"""Pixels whose means stand side by side: rows of one pixel would leave the vector units idle."""
+"""Pixels whose means stand side by side, at most: rows of one pixel would leave the vector units idle."""
+WORTH_A_THREAD = 1 << 20
+"""Values (half a millisecond) that pay for waking another thread."""
 
 
 def normalize(
@@ -30,37 +33,44 @@ def normalize(
     # Divisions take most of the definition's time. What is subtracted comes first, so that nothing cancels later.
     means = (mean.double() * scale).to(wide)
     factors = (std.double() * scale).reciprocal().to(wide)
-    block = max(BLOCK * torch.get_num_threads(), PATTERN * image.shape[1])
-    room = None if dtype == wide else torch.empty(block, dtype=wide)
     blocks = _pixel_blocks if channels_last else _plane_blocks
-    for source, place, less, factor in blocks(image, out, means, factors, block):
-        values = place if room is None else room[: place.numel()].view(place.shape)
-        values.copy_(source)
-        values.sub_(less).mul_(factor)
-        if room is not None:
-            place.copy_(values)
+    inference = torch.is_inference_mode_enabled()  # modes are each thread's own
+
+    def work(pieces: Blocks) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            room = None if dtype == wide else torch.empty(BLOCK + image.shape[1], dtype=wide)
+            for source, place, less, factor in pieces:
+                values = place if room is None else room[: place.numel()].view(place.shape)
+                values.copy_(source)
+                values.sub_(less).mul_(factor)
+                if room is not None:
+                    place.copy_(values)
+
+    threads = min(torch.get_num_threads(), 1 + out.numel() // WORTH_A_THREAD)
+    share(work, list(blocks(image, out, means, factors)), threads)
     return out
 
 
 Blocks = Iterator[tuple[Tensor, Tensor, "Tensor | float", "Tensor | float"]]
 
 
-def _plane_blocks(image: Tensor, out: Tensor, means: Tensor, factors: Tensor, block: int) -> Blocks:
+def _plane_blocks(image: Tensor, out: Tensor, means: Tensor, factors: Tensor) -> Blocks:
     """Pieces of one channel of one image, (n,), with its mean and factor."""
     numbers = itertools.cycle(zip(means.tolist(), factors.tolist(), strict=True))
     planes = (item.flatten(0, 1).flatten(1) for item in (image, out))
     for source, place, (mean, factor) in zip(*planes, numbers, strict=False):
-        for part, into in zip(torch.split(source, block), torch.split(place, block), strict=True):
+        for part, into in zip(torch.split(source, BLOCK), torch.split(place, BLOCK), strict=True):
             yield part, into, mean, factor
 
 
-def _pixel_blocks(image: Tensor, out: Tensor, means: Tensor, factors: Tensor, block: int) -> Blocks:
-    """Rows of ``PATTERN`` pixels, (n, PATTERN * C), and the rest as one row."""
-    means, factors = means.repeat(PATTERN), factors.repeat(PATTERN)
+def _pixel_blocks(image: Tensor, out: Tensor, means: Tensor, factors: Tensor) -> Blocks:
+    """Rows of some pixels, (n, pixels * C), and the rest as one row."""
+    pixels = max(1, min(PATTERN, BLOCK // len(means)))
+    means, factors = means.repeat(pixels), factors.repeat(pixels)
     row = len(means)
     source, place = image.permute(0, 2, 3, 1).reshape(-1), out.permute(0, 2, 3, 1).view(-1)
     whole = len(source) // row * row
-    rows = max(1, block // row)
+    rows = max(1, BLOCK // row)
     pieces = (torch.split(values[:whole].view(-1, row), rows) for values in (source, place))
     for part, into in zip(*pieces, strict=True):
         yield part, into, means, factors

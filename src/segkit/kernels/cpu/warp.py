@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -11,11 +12,13 @@ from torch.nn import functional as F
 
 from segkit.kernels.reference.normalize import is_channels_last, memory_format
 from segkit.kernels.reference.warp import sources
+from segkit.metrics._threads import share
 
 __all__ = ["warp"]
 
-BLOCK = 1 << 15
-"""Pixels of the result a block and thread."""
+BLOCK = (1 << 15) - 1
+"""Values of the result a block: as many as torch gives to one thread. Threads take images, and meet once a batch; they
+would meet at each of a dozen operations a block, and on a busy machine wait there for each other."""
 
 
 def warp(
@@ -28,37 +31,57 @@ def warp(
     ignore_index: int,
 ) -> tuple[Tensor, Tensor]:
     """See `reference.warp`."""
-    batch, channels, height, width = image.shape
+    batch, channels = image.shape[:2]
     layout = memory_format(is_channels_last(image))
     pictures = torch.empty((batch, channels, *size), dtype=image.dtype, memory_format=layout)
     labels = torch.empty((batch, mask.shape[1], *size), dtype=mask.dtype)
-    threads = torch.get_num_threads()
-    rows = max(1, BLOCK // size[1]) * threads
-    most = None if image.dtype.is_floating_point else torch.iinfo(image.dtype).max
-    if most is not None and color is None:
-        fill = fill.clamp(0, most)  # what lies between pixels needs none
-    for index in range(batch):
-        source = _Source.of(image[index], matrix[index], size, threads)
-        planes = mask[index].reshape(mask.shape[1], -1)
-        for top in range(0, size[0], rows):
-            block = range(top, min(top + rows, size[0]))
-            place = slice(block.start, block.stop)
-            x, y = (item[0] for item in sources(matrix[index : index + 1], block, size[1]))
-            inside = None  # everywhere
-            if not _holds(matrix[index], block, size[1], (width, height)):
-                inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-                x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
-            _nearest(planes, x, y, width, inside, ignore_index, labels[index, :, place])
-            values = source.sample(block, size[1])  # (parts, C, rows, w)
-            if inside is not None:
-                values = torch.where(inside.view(len(values), 1, *values.shape[2:]), values, fill[index, :, None, None])
-            if color is not None:
-                values = _mixed(values, color[index].tolist())
-                values = values if most is None else values.clamp_(0, most)
-            values = values if most is None else values.round_()
-            for part, into in zip(values, torch.split(pictures[index, :, place], values.shape[2], 1), strict=True):
-                into.copy_(part)
+    if color is None and not image.dtype.is_floating_point:
+        fill = fill.clamp(0, torch.iinfo(image.dtype).max)  # what lies between pixels needs none
+    colors = [None] * batch if color is None else color.tolist()
+    inference = torch.is_inference_mode_enabled()  # modes are each thread's own
+
+    def work(indices: Iterator[int]) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            for index in indices:
+                source = _Source.of(image[index], matrix[index], size)
+                planes = mask[index].reshape(mask.shape[1], -1)
+                outside = (fill[index, :, None, None], ignore_index)
+                _warp_one(source, planes, matrix[index], outside, colors[index], pictures[index], labels[index])
+
+    share(work, range(batch), torch.get_num_threads())
     return pictures, labels
+
+
+def _warp_one(
+    source: _Source,
+    planes: Tensor,
+    matrix: Tensor,
+    outside: tuple[Tensor, int],
+    color: list[list[float]] | None,
+    picture: Tensor,
+    labels: Tensor,
+) -> None:
+    """Write one image (C, h, w), and its mask (K, h, w) from ``planes`` (K, H * W)."""
+    channels, rows, columns = picture.shape
+    width, height = source.size
+    step = max(1, BLOCK // (channels * columns))
+    for top in range(0, rows, step):
+        block = range(top, min(top + step, rows))
+        x, y = (item[0] for item in sources(matrix.unsqueeze(0), block, columns))
+        inside = None  # everywhere
+        if not _holds(matrix, block, columns, source.size):
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
+        _nearest(planes, x, y, width, inside, outside[1], labels[:, block.start : block.stop])
+        values = source.sample(block, columns)
+        if inside is not None:
+            values = torch.where(inside, values, outside[0])
+        if color is not None:
+            values = _mixed(values, color)
+        if not picture.dtype.is_floating_point:
+            values = values if color is None else values.clamp_(0, torch.iinfo(picture.dtype).max)
+            values.round_()
+        picture[:, block.start : block.stop] = values
 
 
 def _holds(matrix: Tensor, rows: range, width: int, sides: tuple[int, int]) -> bool:
@@ -86,11 +109,10 @@ def _nearest(
 def _mixed(values: Tensor, color: list[list[float]]) -> Tensor:
     """Each channel as the sum of all, by its row of ``color``, and the row's last number."""
     mixed = torch.empty_like(values)
-    planes = values.unbind(1)
-    for out, (*shares, offset) in zip(mixed.unbind(1), color, strict=True):
+    for out, (*shares, offset) in zip(mixed, color, strict=True):
         out.fill_(offset)
-        for plane, share in zip(planes, shares, strict=True):
-            out.add_(plane, alpha=share)
+        for plane, part in zip(values, shares, strict=True):
+            out.add_(plane, alpha=part)
     return mixed
 
 
@@ -101,11 +123,12 @@ class _Source(NamedTuple):
     that a crop gives exactly the image's pixels. What the sides pretend to hold is read for pixels outside only.
     """
 
-    planes: Tensor  # (parts, C, 2^n, 2^m), all parts the same memory: torch shares out parts among threads
+    planes: Tensor  # (1, C, 2^n, 2^m)
     axes: list[list[float]]  # x and y as shares of the sides, from -1 to 1: by the column, by the row, and the rest
+    size: tuple[int, int]  # (width, height) of the whole image
 
     @classmethod
-    def of(cls, image: Tensor, matrix: Tensor, size: tuple[int, int], parts: int) -> _Source:
+    def of(cls, image: Tensor, matrix: Tensor, size: tuple[int, int]) -> _Source:
         """Copy what ``matrix`` asks for of ``image`` (C, H, W)."""
         channels, numbers = len(image), matrix.tolist()
         (left, right), (top, bottom) = (
@@ -123,23 +146,20 @@ class _Source(NamedTuple):
             [across * 2 / side, down * 2 / side, (start - first + 1) * 2 / side - 1]
             for (across, down, start), first, side in zip(numbers, (left, top), sides[::-1], strict=True)
         ]
-        return cls(memory.as_strided((parts, channels, *sides), (0, plane, width, 1)), axes)
+        planes = memory.as_strided((1, channels, *sides), (0, plane, width, 1))
+        return cls(planes, axes, (image.shape[2], image.shape[1]))
 
     def sample(self, rows: range, width: int) -> Tensor:
-        """The values of some rows of the result, (parts, C, rows / parts, width); any number outside the image."""
+        """The values of some rows of the result, (C, rows, width); any number outside the image."""
         column = torch.arange(width, dtype=torch.float64) + 0.5
         row = torch.arange(rows.start, rows.stop, dtype=torch.float64).unsqueeze(1) + 0.5
         grid = torch.empty((len(rows), width, 2))
         for places, (across, down, start) in zip(grid.unbind(2), self.axes, strict=True):
             torch.add((across * column).float(), (down * row + start).float(), out=places)
-        parts = math.gcd(len(rows), len(self.planes))
-        return F.grid_sample(
-            self.planes[:parts],
-            grid.view(parts, -1, width, 2),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
+        values = F.grid_sample(
+            self.planes, grid.unsqueeze(0), mode="bilinear", padding_mode="border", align_corners=False
         )
+        return values[0]
 
 
 def _reach(numbers: list[float], size: tuple[int, int], length: int) -> tuple[int, int]:

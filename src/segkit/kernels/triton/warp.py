@@ -78,7 +78,8 @@ def _warp(
     left_f, top_f = tl.floor(x), tl.floor(y)
     across, down = x - left_f, y - top_f
     left, top = left_f.to(tl.int64), top_f.to(tl.int64)
-    right, bottom = tl.minimum(left + 1, width - 1), tl.minimum(top + 1, height - 1)
+    right = tl.minimum(left + 1, tl.cast(width, tl.int64) - 1)
+    bottom = tl.minimum(top + 1, tl.cast(height, tl.int64) - 1)
     place = row * out_h + column * out_w
     source, out = image + index * image_b, pictures + index * out_b
     if COLORED:
