@@ -42,8 +42,8 @@ def _softmax_sums(
     classes = logits.shape[1]
     total, counts = torch.zeros((), dtype=torch.float64), torch.zeros(classes, dtype=torch.float64)
     for part in softmax._slices(logits, target, ignore_index):
-        probs, logs = _true(part)
-        losses = (1 - probs).pow_(gamma).mul_(logs)
+        _, chosen, logs = _true(part)
+        losses = (1 - chosen).pow_(gamma).mul_(logs)
         pixels = _pixels(part, weights)
         total -= (losses if pixels is None else losses.mul_(pixels)).sum(dtype=torch.float64)
         counts += torch.bincount(part.labels[0], minlength=classes)
@@ -52,15 +52,16 @@ def _softmax_sums(
     return total, counts
 
 
-def _true(part: softmax._Slice) -> tuple[Tensor, Tensor]:
-    """``(n,)`` each: the probability of what is true, and its logarithm. The slice's room holds the probabilities."""
+def _true(part: softmax._Slice) -> tuple[Tensor, Tensor, Tensor]:
+    """All probabilities ``(K, n)``; and of what is true, ``(n,)`` each, the probability and its logarithm."""
     probs = softmax._probs(part)
     chosen = probs.gather(0, part.labels)[0]
     # Where a probability underflows its logarithm is not known; the planes of logarithms know it.
     if chosen.min() > 1e-30:
-        return chosen, chosen.log()
-    logs = softmax._log_probs(part).gather(0, part.labels)[0]
-    return logs.exp(), logs
+        return probs, chosen, chosen.log()
+    planes = softmax._log_probs(part)
+    logs = planes.gather(0, part.labels)[0]
+    return planes.exp_(), logs.exp(), logs
 
 
 def _pixels(part: softmax._Slice, weights: Tensor | None) -> Tensor | None:
@@ -76,14 +77,14 @@ def _softmax_gradient(
 ) -> Tensor:
     gradient = torch.empty_like(logits)
     for part in softmax._slices(logits, target, ignore_index):
-        chosen, logs = _true(part)
+        probs, chosen, logs = _true(part)
         rest = (1 - chosen).clamp_(min=torch.finfo(chosen.dtype).tiny)
         power = rest.pow(gamma - 1)
         pull = rest.sub_(chosen.mul_(logs).mul_(gamma)).mul_(power).mul_(slope)
         pixels = _pixels(part, weights)
         if pixels is not None:
             pull.mul_(pixels)
-        probs = softmax._probs(part).mul_(pull)
+        probs.mul_(pull)
         probs.scatter_add_(0, part.labels, pull.neg_()[None])
         gradient[part.image, :, part.rows] = probs.view(len(probs), -1, logits.shape[3])
     return gradient
