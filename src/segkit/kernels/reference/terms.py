@@ -89,7 +89,7 @@ def _split(target: Tensor, ignore_index: int, values: int | None = None) -> tupl
     """
     labels = target.to(torch.int64)
     valid = labels != ignore_index
-    if values is not None and target.device.type != "cpu":  # there a wrong label makes an index fail, which stops a GPU for good
+    if values is not None and target.device.type != "cpu":  # a wrong label makes an index fail, which ends a GPU's work
         valid = valid & (labels >= 0) & (labels < values)
     return valid, torch.where(valid, labels, 0)
 

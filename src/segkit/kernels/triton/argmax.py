@@ -30,11 +30,13 @@ class Cut:
         _, classes, height, width = logits.shape
         # Rows that follow one another are one long row.
         long = size is None and (height == 1 or logits.stride(2) == width * logits.stride(3))
-        self.rows, self.columns = (1, height * width) if long else size or (height, width)
+        rows, columns = (1, height * width) if long else size or (height, width)
+        self.rows: int = rows
+        self.columns: int = columns
         # Where the classes of a pixel are neighbours in memory, all are read at once.
-        self.chunk = min(next_power_of_2(classes), 32 if logits.stride(1) == 1 else 8)
-        self.block = min(elements // self.chunk, max(next_power_of_2(max(self.columns, 1)), 16))
-        self.a_row = -(-self.columns // self.block)
+        self.chunk: int = min(next_power_of_2(classes), 32 if logits.stride(1) == 1 else 8)
+        self.block: int = min(elements // self.chunk, max(next_power_of_2(max(columns, 1)), 16))
+        self.a_row: int = -(-columns // self.block)
 
     @property
     def constants(self) -> dict[str, int]:
