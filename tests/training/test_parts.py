@@ -131,6 +131,30 @@ def test_optimizer_state_goes_through_a_checkpoint(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_optimizer_state_comes_back_in_the_layout_of_its_parameters(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = torch.rand(1, 3, 5, 5)
+
+    def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        (model(image) ** 2).sum().backward()
+        optimizer.step()
+
+    optimizer = create_optimizer(name, model.parameters(), lr=0.1, weight_decay=0.01)
+    step(model, optimizer)
+    tensors, plain = pack_optimizer(optimizer)
+    save_checkpoint(tmp_path / "c", tensors, {"optimizer": plain})
+    loaded, state = load_checkpoint(tmp_path / "c")
+    other = copy.deepcopy(model)
+    again = create_optimizer(name, other.parameters(), lr=0.1, weight_decay=0.01)
+    unpack_optimizer(again, loaded, state["optimizer"])
+    step(model, optimizer)
+    step(other, again)
+    assert torch.equal(model.weight, other.weight)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_a_step_is_that_of_torch_with_decay_on_weights_alone(name: str) -> None:
     kinds = {
         "adam": torch.optim.Adam,

@@ -63,10 +63,15 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: list[Any]) -> None:
     """Put back what `pack_optimizer` split off."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
+            like: Tensor = parameters[int(index)].detach()
+            if tensor.shape == like.shape:
+                # Laid out as the parameter is: an optimiser that steps in one pass walks through both memories alike.
+                tensor = torch.empty_like(like, dtype=tensor.dtype, device="cpu").copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
     for index, key, value in plain:
         state.setdefault(int(index), {})[key] = value
