@@ -65,15 +65,16 @@ def _warp_one(
     channels, rows, columns = picture.shape
     width, height = source.size
     step = max(1, BLOCK // (channels * columns))
+    axes = [(across[0], down[0]) for across, down in sources(matrix.unsqueeze(0), (rows, columns))]
     for top in range(0, rows, step):
         block = range(top, min(top + step, rows))
-        x, y = (item[0] for item in sources(matrix.unsqueeze(0), block, columns))
+        x, y = (across + down[top : block.stop] for across, down in axes)
         inside = None  # everywhere
         if not _holds(matrix, block, columns, source.size):
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
         _nearest(planes, x, y, width, inside, outside[1], labels[:, block.start : block.stop])
-        values = source.sample(block, columns)
+        values = source.sample(block)
         if inside is not None:
             values = torch.where(inside, values, outside[0])
         if color is not None:
@@ -124,7 +125,7 @@ class _Source(NamedTuple):
     """
 
     planes: Tensor  # (1, C, 2^n, 2^m)
-    axes: list[list[float]]  # x and y as shares of the sides, from -1 to 1: by the column, by the row, and the rest
+    axes: list[tuple[Tensor, Tensor]]  # x and y as shares of the sides, from -1 to 1: sums of (w,) and (h, 1)
     size: tuple[int, int]  # (width, height) of the whole image
 
     @classmethod
@@ -142,20 +143,23 @@ class _Source(NamedTuple):
         ringed[:, 1:-1, 1:-1] = image[:, top:bottom, left:right]
         ringed[:, 1:-1, 0], ringed[:, 1:-1, -1] = ringed[:, 1:-1, 1], ringed[:, 1:-1, -2]
         ringed[:, 0], ringed[:, -1] = ringed[:, 1], ringed[:, -2]
+        column = torch.arange(size[1], dtype=torch.float64) + 0.5
+        row = torch.arange(size[0], dtype=torch.float64).unsqueeze(1) + 0.5
         axes = [
-            [across * 2 / side, down * 2 / side, (start - first + 1) * 2 / side - 1]
+            (
+                (column * (across * 2 / side)).float(),
+                (row * (down * 2 / side) + ((start - first + 1) * 2 / side - 1)).float(),
+            )
             for (across, down, start), first, side in zip(numbers, (left, top), sides[::-1], strict=True)
         ]
         planes = memory.as_strided((1, channels, *sides), (0, plane, width, 1))
         return cls(planes, axes, (image.shape[2], image.shape[1]))
 
-    def sample(self, rows: range, width: int) -> Tensor:
-        """The values of some rows of the result, (C, rows, width); any number outside the image."""
-        column = torch.arange(width, dtype=torch.float64) + 0.5
-        row = torch.arange(rows.start, rows.stop, dtype=torch.float64).unsqueeze(1) + 0.5
-        grid = torch.empty((len(rows), width, 2))
-        for places, (across, down, start) in zip(grid.unbind(2), self.axes, strict=True):
-            torch.add((across * column).float(), (down * row + start).float(), out=places)
+    def sample(self, rows: range) -> Tensor:
+        """The values of some rows of the result, (C, rows, w); any number outside the image."""
+        grid = torch.empty((len(rows), len(self.axes[0][0]), 2))
+        for places, (across, down) in zip(grid.unbind(2), self.axes, strict=True):
+            torch.add(across, down[rows.start : rows.stop], out=places)
         values = F.grid_sample(
             self.planes, grid.unsqueeze(0), mode="bilinear", padding_mode="border", align_corners=False
         )

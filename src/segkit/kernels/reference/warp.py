@@ -21,7 +21,7 @@ def warp(
 ) -> tuple[Tensor, Tensor]:
     """See `segkit.kernels.warp`; here masks are ``(B, K, H, W)``, ``fill`` is ``(B, C)``, all numbers are float32."""
     height, width = image.shape[2:]
-    x, y = sources(matrix, range(size[0]), size[1])  # (B, h, w)
+    x, y = (across + down for across, down in sources(matrix, size))  # (B, h, w)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     # Pixels that are left out have coordinates that no integer need hold: infinite ones, too.
     x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
@@ -38,12 +38,12 @@ def warp(
     return values.to(image.dtype).contiguous(memory_format=layout), labels.contiguous()
 
 
-def sources(matrix: Tensor, rows: range, width: int) -> tuple[Tensor, Tensor]:
-    """Where the centre of each pixel of some rows of the result lies in the image: (B, rows, width) each."""
-    column = torch.arange(width, device=matrix.device) + 0.5
-    row = (torch.arange(rows.start, rows.stop, device=matrix.device) + 0.5).unsqueeze(1)
+def sources(matrix: Tensor, size: tuple[int, int]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Where the centre of each pixel of the result lies in the image: x and y as sums of (B, 1, w) and (B, h, 1)."""
+    column = torch.arange(size[1], device=matrix.device) + 0.5
+    row = (torch.arange(size[0], device=matrix.device) + 0.5).unsqueeze(1)
     a, b, c, d, e, f = matrix.flatten(1)[:, :, None, None].unbind(1)
-    return a * column + (b * row + c), d * column + (e * row + f)
+    return (a * column, b * row + c), (d * column, e * row + f)
 
 
 def _bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
