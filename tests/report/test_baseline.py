@@ -66,11 +66,11 @@ def test_at_most_so_many_masks_are_learnt_from_evenly() -> None:
     assert position_baseline(Masks(train), Masks([train[1]]), labels=LABELS).pixel_accuracy == 1  # 1 before 2: a tie
 
 
-def test_a_binary_task_counts_the_background() -> None:
+def test_a_binary_task_is_scored_as_a_model_is() -> None:
     mask = np.array([[0, 0, 1]])
-    found = position_baseline(Masks([mask]), Masks([mask]), labels=Labels(["crack"], task="binary"))
-    assert found.names == ("background", "crack")
-    assert found.miou == 1
+    found = position_baseline(Masks([mask]), Masks([mask[:, ::-1], mask]), labels=Labels(["crack"], task="binary"))
+    assert found.names == ("crack",)
+    assert found.miou == pytest.approx(1 / 3)
 
 
 def test_mistakes_are_named() -> None:

@@ -34,7 +34,7 @@ def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels, max_ima
         max_images: at most so many training masks are read, evenly from the first to the last.
 
     Returns:
-        The scores on ``evaluated``, under the protocol of the whole data set.
+        The scores on ``evaluated``, under the protocol of the whole data set; of a binary task those of the foreground.
 
     Raises:
         InputError: an empty data set, multilabel labels, or training masks in which every pixel is ignored.
@@ -44,7 +44,7 @@ def position_baseline(train: Pairs, evaluated: Pairs, *, labels: Labels, max_ima
         if len(dataset) == 0:
             raise InputError(f"`{name}` is an empty data set: a baseline needs at least one mask")
     grid = _most_frequent(train, labels, check_int("max_images", max_images, minimum=1))
-    evaluation = Evaluation(len(labels.value_names), names=labels.value_names, ignore_index=labels.ignore_index)
+    evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     for index in range(len(evaluated)):
         target = _mask(evaluated, index, labels)
         evaluation.update(nearest(grid, target.shape), target)

@@ -90,8 +90,9 @@ def _check_classes(scores: Scores, evaluation: Evaluation, labels: Labels, basel
     if labels.task == "multilabel":
         raise InputError("a report of a multilabel task is not supported: its pixels have no single class to draw")
     values = len(labels.value_names)
-    if evaluation.num_classes != values:
-        raise InputError(f"`evaluation` must have {_named(labels)}; it has {evaluation.num_classes}")
+    counted = 2 if evaluation.task == "binary" else evaluation.num_classes
+    if counted != values or evaluation.task == "multilabel":
+        raise InputError(f"`evaluation` must have {_named(labels)}; it has {counted} ({evaluation.task})")
     for name, found in (("scores", scores), ("baseline", baseline)):
         if found is not None and found.matrix.shape != (values, values):
             raise InputError(f"`{name}` must have {_named(labels)}; its matrix is {found.matrix.shape}")
@@ -120,7 +121,8 @@ def _sections(
         name = ranking.ids[index]
         return tag("a", tag("bdi", name), href=f"#image-{index}", title=name if len(name) > CUT_NAME else None)
 
-    note = f"{IMAGE_PROTOCOL}. Errors are striped, ignored pixels dotted, in every panel."
+    too = ", the background too" if labels.task == "binary" else ""
+    note = f"{IMAGE_PROTOCOL}{too}. Errors are striped, ignored pixels dotted, in every panel."
     frames = gallery(selection, ranking, labels, sample, PICTURE_BUDGET)
     sections: list[Section] = [
         ("scores", "Scores", fragment([headline(scores, baseline), protocol_note(scores)])),
