@@ -217,6 +217,14 @@ def test_masks_without_images_are_not_overwritten(hub, tmp_path):
     assert hub.count == 1  # the archive was kept
 
 
+def test_images_without_masks_are_found_before_the_download(hub, tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="train without trainannot, and a download replaces nothing; move it away"):
+        CamVid(tmp_path, download=True)
+    assert hub.count == 0
+    assert len(CamVid(tmp_path, "val", download=True)) == 1
+
+
 def test_a_kill_between_download_and_unpacking(hub, tmp_path, monkeypatch):
     root = tmp_path / "root"
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):

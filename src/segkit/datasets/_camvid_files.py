@@ -40,13 +40,18 @@ _WANTED = re.compile(r"CamVid/((?:train|val|test)(?:annot)?/[^/]+\.png|(?:train|
 _MAX_DOWNLOAD, _MAX_UNPACKED, _MAX_FILES = 2**30, 2**31, 10_000
 
 
-def bring_camvid(root: Path, url: str, licence: str, masks_sha256: dict[str, str]) -> None:
+def bring_camvid(root: Path, split: str, url: str, licence: str, masks_sha256: dict[str, str]) -> None:
     """Download, check and unpack CamVid into ``root``; splits that are there already stay as they are.
 
     Raises:
-        DataError: a download that fails (what came is kept for the next call), an archive that is damaged, unsafe or
-            not CamVid, or a root that cannot be written.
+        DataError: images of ``split`` that are there without masks, a download that fails (what came is kept for the
+            next call), an archive that is damaged, unsafe or not CamVid, or a root that cannot be written.
     """
+    if (root / split).exists() and not (root / f"{split}annot").exists():
+        raise DataError(
+            f"{root} has the folder {split} without {split}annot, and a download replaces nothing; move it away and "
+            "call again, or choose another root"
+        )
     check_writable(root)
     with folder_lock(root):
         tqdm.write(f"{licence}\ndownloading {url} to {root}", file=sys.stderr)

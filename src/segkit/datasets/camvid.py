@@ -79,7 +79,7 @@ class CamVid(SegmentationDataset):
         self.resize = None if resize is None else check_size("resize", resize)
         _check_name(split)
         if download and split in SPLITS and not all((self.root / name).is_dir() for name in (split, f"{split}annot")):
-            bring_camvid(self.root, self.url, self.licence, MASKS_SHA256)
+            bring_camvid(self.root, split, self.url, self.licence, MASKS_SHA256)
         _check_split(self.root, split)
         list_file = self.root / f"{split}.txt"
         if list_file.is_file():
