@@ -178,7 +178,7 @@ def test_no_file(tmp_path):
 
 
 def test_a_folder_is_no_image(tmp_path):
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="is a folder; expected an image file"):
         image_array(tmp_path)
 
 

@@ -92,6 +92,8 @@ def _opened(path: Path) -> Image.Image:
             image.info["segkit_raw_mode"] = raw_mode  # loading forgets it
     except FileNotFoundError:
         raise MissingFileError(f"no file {path}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; expected an image file: name the files in it") from None
     except DataError:
         raise
     except Image.DecompressionBombError as error:
