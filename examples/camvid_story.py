@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/story"), help="where model and report go")
     options = parser.parse_args()
     height, width = (int(part) for part in options.size.split("x"))
+    options.out.mkdir(parents=True, exist_ok=True)  # now, so that a wrong place is found before the training
     train, val, test = parts = splits(options.root, (height, width), options.scenes)
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         describe(name, part, train)

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/street"), help="where model, report and picture go")
     options = parser.parse_args()
     height, width = (int(part) for part in options.size.split("x"))
+    options.out.mkdir(parents=True, exist_ok=True)  # now, so that a wrong place is found before the training
 
     # The same seed and index give the same scene on every machine; another seed gives other scenes.
     train = StreetScenes(options.scenes, size=(height, width), seed=0)
