@@ -16,8 +16,9 @@ from PIL import Image
 
 from segkit import __version__
 from segkit.cli import main
+from segkit.errors import InputError
 from segkit.labels import Labels
-from segkit.training.folders import read_labels
+from segkit.training.folders import Folders, read_labels
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "env")
 
@@ -143,6 +144,20 @@ def test_misuse_of_own_folders(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("void", [True, False])
+def test_255_means_in_validation_what_it_means_in_training(void: bool, tmp_path: Path) -> None:
+    contents = {"images": (9, 9), "masks": (1 if void else 0, 255), "val": (0, 255)}
+    for folder, values in contents.items():
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.array([[0, *values]], np.uint8)).save(tmp_path / folder / "a.png")
+    images, masks, val = (tmp_path / folder for folder in contents)
+    folders = Folders(images=images, masks=masks, val_images=images, val_masks=val, labels="ground,leaf")
+    assert [part[0][1].tolist() for part in folders.parts(0)] == [
+        [[0, 1, 255]] if void else [[0, 0, 1]],
+        [[0, 0, 255]] if void else [[0, 0, 1]],
+    ]
+
+
 def test_one_image_is_no_data_to_split(own_folders: list[object], capsys: pytest.CaptureFixture[str]) -> None:
     for index in range(1, 5):
         (Path(str(own_folders[1])) / f"blatt {index}.jpg").unlink()
@@ -159,6 +174,15 @@ def test_images_without_masks_are_no_folders_of_ones_own(capsys: pytest.CaptureF
 def test_one_name_is_a_binary_task() -> None:
     assert read_labels("leaf") == Labels(["leaf"], task="binary")
     assert read_labels("ground, leaf") == Labels(["ground", "leaf"])
+    assert read_labels("St. Pauli").names == ("St. Pauli",)
+    assert len(read_labels(",".join(f"class.{number}" for number in range(200))).names) == 200
+
+
+def test_a_list_of_names_in_a_file_is_no_class_of_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("ground\nleaf\n")
+    with pytest.raises(InputError, match=r"classes\.txt is a file, but not JSON; write the class names themselves"):
+        read_labels(str(path))
 
 
 def test_an_unwritable_report_is_found_before_anything_is_read(
@@ -194,6 +218,8 @@ def test_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> N
         (["train", "--dataset", "camvid"], "needs `root`"),
         (["train", "--dataset", "camvid", "--root", "nowhere"], "no folder nowhere"),
         (["train", "--root", "."], "have no `root`"),
+        (["train", "--augment", "none", "--size", "64x64"], "is that of the crops that `augment` makes"),
+        (["train", "--balance", "3"], "`balance` must be between 0 and 1; got 3.0"),
         (["train", "--encoder", "tu-nothing"], "no encoder is named 'tu-nothing'"),
         (["train", "--encoder", "resnet18", "--encoder-weights", "imagenett"], "did you mean 'imagenet'"),
         (["evaluate", "nowhere"], "no model folder nowhere"),

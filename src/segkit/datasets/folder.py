@@ -43,6 +43,9 @@ class FolderDataset(SegmentationDataset):
         groups: the group of an image's stem, for splits that keep groups together:
             ``groups=lambda stem: stem.split("_")[0]``.
 
+    Attributes:
+        values: what values in the files become, as given or as found (``{255: 1}``).
+
     Raises:
         MissingFileError: no such folder.
         DataError: unpaired files (the first ten are named), no files; on reading, a broken file, or one of another
@@ -78,7 +81,8 @@ class FolderDataset(SegmentationDataset):
         ids = [image.stem for image, _ in self._pairs]
         super().__init__(labels, ids, groups=None if groups is None else [groups(stem) for stem in ids])
         self._has_255_for_1 = values is None and self._looks_like_0_and_255()
-        self._table = _value_table({255: 1} if self._has_255_for_1 else values or {}, labels)
+        self.values: Mapping[int, int] = {255: 1} if self._has_255_for_1 else dict(values or {})
+        self._table = _value_table(self.values, labels)
         self._channels = image_array(self._pairs[0][0]).shape[2]
 
     def __getitem__(self, index: int) -> Item:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,11 @@ class Folders:
             DataError: folders that cannot be read as pairs.
         """
         labels = self._labels(None)
-        train = self._open(self.images, self.masks, labels)
+        train = self._open(self.images, self.masks, labels, self.values)
         if self.val_images is not None and self.val_masks is not None:
-            return train, self._open(self.val_images, self.val_masks, labels)
+            # Where 255 is void in training it is so in validation, even in masks of background and void alone.
+            values = self.values if train.values else {}
+            return train, self._open(self.val_images, self.val_masks, labels, values)
         if self.val_images is not None or self.val_masks is not None:
             raise InputError("validation images and masks belong together: give both `val_images` and `val_masks`")
         if len(train) < 2:
@@ -64,7 +67,7 @@ class Folders:
         """All images; their labels are ``known`` (the model's) where the folders name none."""
         if self.val_images is not None or self.val_masks is not None:
             raise InputError("`val_images` and `val_masks` are for training; name the folders to judge on as `images`")
-        return self._open(self.images, self.masks, self._labels(known))
+        return self._open(self.images, self.masks, self._labels(known), self.values)
 
     def _labels(self, known: Labels | None) -> Labels:
         labels = known if self.labels is None else read_labels(self.labels)
@@ -75,13 +78,22 @@ class Folders:
             )
         return labels
 
-    def _open(self, images: Path, masks: Path, labels: Labels) -> SegmentationDataset:
-        return FolderDataset(images, masks, labels, mask_suffix=self.mask_suffix, values=self.values)
+    def _open(self, images: Path, masks: Path, labels: Labels, values: Mapping[int, int] | None) -> FolderDataset:
+        return FolderDataset(images, masks, labels, mask_suffix=self.mask_suffix, values=values)
 
 
 def read_labels(text: str) -> Labels:
-    """Labels from a JSON file that `Labels.save` wrote, or from ``"road,car"``; a single name makes a binary task."""
+    """Labels from a JSON file that `Labels.save` wrote, or from ``"road,car"``; a single name makes a binary task.
+
+    Raises:
+        InputError: a file of another kind, or names that cannot be.
+    """
     if text.lower().endswith(".json"):
         return Labels.load(text)
+    if Path(text).suffix and os.path.isfile(text):  # noqa: PTH113 (Path.is_file raises at a name too long for a path)
+        raise InputError(
+            f"`labels`: {text} is a file, but not JSON; write the class names themselves, such as 'road,car', or save "
+            "them with Labels(names).save('labels.json')"
+        )
     names = [name.strip() for name in text.split(",")]
     return Labels(names, task="binary" if len(names) == 1 else "multiclass")

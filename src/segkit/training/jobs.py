@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from segkit._checks import check_choice, listed
+from segkit._checks import check_choice, check_number, listed
 from segkit._files import check_writable, write_atomic, write_json
 from segkit.datasets import SegmentationDataset, create_dataset, read_image
 from segkit.device import Device
@@ -89,8 +89,8 @@ def train(
             encoder_weights=encoder_weights,
         )
     if chosen["augment"] == "none":
-        chosen |= {"augment": None, "size": None}
-    balance = chosen.pop("balance")
+        chosen |= {"augment": None, "size": settings.get("size")}  # one that was given is refused, not dropped
+    balance = check_number("balance", chosen.pop("balance"), minimum=0, maximum=1)
     if balance:
         chosen["class_weights"] = balanced_weights(parts[0], parts[0].labels, power=balance)
     trainer = Trainer(model, seed=seed, out=out, **chosen)
