@@ -186,3 +186,8 @@ def test_arguments_are_checked():
     with pytest.raises(InputError, match="image 1"):
         calibration.update(bad, target)
     assert calibration.num_valid == 0
+
+
+def test_probabilities_of_no_class():
+    with pytest.raises(ShapeError, match="K from 1"):
+        calibration_error(np.zeros((0, 4, 5), np.float32), np.zeros((4, 5), np.uint8))

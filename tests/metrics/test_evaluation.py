@@ -268,3 +268,28 @@ def test_many_images_are_unpacked_piece_by_piece(monkeypatch):
     found, expected = evaluation.class_counts, ClassCounts.of(tables)
     for part in ("hits", "target", "pred", "valid"):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+
+
+@pytest.mark.parametrize("num_ignored", [[float("nan")], [0.5], [-1]])
+def test_ignored_pixels_are_counts(num_ignored):
+    evaluation = Evaluation(2)
+    with pytest.raises(InputError, match="`num_ignored` must hold counts"):
+        evaluation.add([[[1, 0], [0, 1]]], num_ignored=num_ignored)
+    assert evaluation.ids == ()
+    assert len(evaluation) == 0
+
+
+def test_a_merge_that_fails_leaves_nothing_behind():
+    table = [[[1, 0], [0, 1]]]
+    mine, other = Evaluation(2), Evaluation(2)
+    mine.add(table, ids=["290"])
+    other.add(table * 300, ids=[str(n) for n in range(300)])  # more than are merged at a time
+    with pytest.raises(InputError, match="counted twice: 290"):
+        mine.merge(other)
+    assert mine.ids == ("290",)
+
+
+@pytest.mark.parametrize("names", [["car", "car"], ["", "car"]])
+def test_names_tell_classes_apart(names):
+    with pytest.raises(InputError, match="must be different and not empty"):
+        Evaluation(2, names=names)

@@ -150,3 +150,14 @@ def test_little_memory_beside_the_logits():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * 2**20
+
+
+@pytest.mark.parametrize("logits", [np.zeros((0, 4, 5), np.float32), [[[1.0, 2.0], [3.0]]]])
+def test_logits_of_no_class_and_of_ragged_rows(logits):
+    with pytest.raises(ShapeError):
+        confusion_matrix_from_logits(logits, np.zeros((4, 5), np.uint8))
+
+
+def test_bfloat16_is_no_label_map():
+    with pytest.raises(InputError, match=r"got torch\.bfloat16"):
+        confusion_matrix(torch.zeros(4, 5, dtype=torch.bfloat16), np.zeros((4, 5), np.uint8), num_classes=2)

@@ -197,3 +197,13 @@ def test_sums_of_groups(groups):
     sums = sum_groups(features, codes)
     for number, name in enumerate(names):
         np.testing.assert_allclose(sums[number], features[[g == name for g in groups]].sum(0))
+
+
+def test_an_undefined_score_has_no_interval_and_proves_nothing():
+    a, b = Evaluation(3), Evaluation(3)
+    for evaluation in (a, b):
+        evaluation.add([[[3, 1, 0], [1, 2, 0], [0, 0, 0]]] * 4)  # the last class is nowhere
+    interval = a.confidence_interval("iou:class 2")
+    assert np.isnan([interval.low, interval.high]).all()
+    result = compare(a, b, "iou:class 2")
+    assert np.isnan([result.difference, result.low, result.p_value]).all()

@@ -230,3 +230,13 @@ def test_arguments_are_checked():
         object_scores(image, image, num_classes=2, instances=[image[:2]])
     with pytest.raises(LabelError):
         object_scores(image + 3, image, num_classes=2)
+
+
+def test_a_false_alarm_as_large_as_the_objects_is_in_their_bin():
+    target = np.zeros((10, 30), np.uint8)
+    target[2:4, 2:4] = target[2:4, 10:12] = 1
+    pred = target.copy()
+    pred[7:9, 20:22] = 1
+    found = object_scores(pred, target, num_classes=2)
+    assert found.num_objects[1].tolist() == [2, 0, 0]
+    assert found.extra[1].tolist() == [4, 0, 0]

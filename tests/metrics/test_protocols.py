@@ -130,3 +130,17 @@ def test_arguments_are_checked():
         Scores([[1, 0], [0, 1]], protocol="per-image")
     with pytest.raises(InputError, match="absent"):
         Scores([[1, 0], [0, 1]], absent=2)
+
+
+def test_absent_fills_an_image_without_a_valid_pixel_in_micro_means():
+    pred = np.zeros((2, 4, 5), np.uint8)
+    target = np.stack([pred[0], np.full((4, 5), 255, np.uint8)])
+    pred[0, 0] = 1  # 15 of 25 in the first image
+    for absent, expected in ((None, 0.6), (1.0, 0.8), (0.0, 0.3)):  # the figures of segmentation_models.pytorch
+        assert miou(pred, target, num_classes=2, protocol="micro-per-image", absent=absent) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", ["miou:a", "kappa:a"])
+def test_a_mean_has_no_class_of_its_own(score):
+    with pytest.raises(UnknownNameError, match="`score` must be one of iou, dice"):
+        Scores([[1, 0], [0, 1]], names=["a", "b"]).mean(score)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segkit._checks import check_int
+from segkit._checks import check_int, listed
 from segkit.errors import InputError, LabelError, ShapeError
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ def as_array(value: object) -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         return value
     if is_tensor(value):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        try:
+            value = value.numpy()
+        except TypeError:  # bfloat16, which numpy does not have, is never class ids
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise InputError(f"expected whole numbers; got {kind}, which numpy does not have") from None
     try:
         return np.asarray(value)
     except ValueError:
@@ -88,6 +93,8 @@ def check_names(names: Iterable[str] | None, num_classes: int) -> tuple[str, ...
     names = tuple(str(name) for name in names)
     if len(names) != num_classes:
         raise InputError(f"`names` must hold one name a class ({num_classes}); got {len(names)}")
+    if "" in names or len(set(names)) < len(names):  # scores are asked for by name
+        raise InputError(f"`names` must be different and not empty; got {listed(map(repr, names))}")
     return names
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.errors import InputError, ShapeError
-from segkit.metrics._inputs import TensorLike, is_tensor
+from segkit.metrics._inputs import TensorLike, as_array, is_tensor
 
 __all__ = ["Logits", "label_planes"]
 
@@ -25,9 +25,9 @@ class Logits:
     """
 
     def __init__(self, logits: object) -> None:
-        source: Any = logits if is_tensor(logits) else np.asarray(logits)
-        if source.ndim not in (3, 4):
-            raise ShapeError(f"`logits` must be (B, K, H, W) or (K, H, W); got {tuple(source.shape)}")
+        source: Any = logits if is_tensor(logits) else as_array(logits)
+        if source.ndim not in (3, 4) or not source.shape[-3]:
+            raise ShapeError(f"`logits` must be (B, K, H, W) or (K, H, W), K from 1; got {tuple(source.shape)}")
         kind = str(source.dtype)
         if "float" not in kind:
             raise InputError(

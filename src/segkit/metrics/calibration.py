@@ -95,8 +95,8 @@ class Calibration:
         """
         values = _as_floats(probs)
         truth = whole_numbers("target", as_array(target), "")
-        if values.ndim not in (3, 4):
-            raise ShapeError(f"`probs` must be (B, K, H, W) or (K, H, W); got {values.shape}")
+        if values.ndim not in (3, 4) or not values.shape[-3]:
+            raise ShapeError(f"`probs` must be (B, K, H, W) or (K, H, W), K from 1; got {values.shape}")
         if values.ndim == 3:
             values, truth = values[None], truth[None]
         if truth.shape != (len(values), *values.shape[2:]):

@@ -114,6 +114,8 @@ class Evaluation:
         ignored = np.zeros(len(tables), np.int64) if num_ignored is None else as_array(num_ignored)
         if ignored.shape != (len(tables),):
             raise ShapeError(f"`num_ignored` must hold one number an image ({len(tables)}); got {ignored.shape}")
+        if ignored.size and (ignored.dtype.kind not in "iu" or ignored.min() < 0):
+            raise InputError(f"`num_ignored` must hold counts (whole numbers from 0); got {ignored.dtype}")
         self._append(tables.astype(np.int64, copy=False), [None] * len(tables) if ids is None else ids, ignored)
 
     def _append(self, tables: NDArray[np.int64], ids: Sequence[object], ignored: Iterable[int]) -> None:
@@ -125,17 +127,22 @@ class Evaluation:
     def _add_ids(self, ids: Sequence[str | None], expected: int) -> None:
         if len(ids) != expected:
             raise InputError(f"`ids` must hold one id an image ({expected}); got {len(ids)}")
+        self._known.update(self._check_new(ids))
+        self._ids.extend(ids)
+
+    def _check_new(self, ids: Sequence[str | None]) -> list[str]:
+        """The ids that were given; raise if one of them was counted before."""
         named = [name for name in ids if name is not None]
         twice = sorted({name for name, times in Counter(named).items() if times > 1 or name in self._known})
         if twice:
             raise InputError(f"images counted twice: {listed(twice)}; give each image once, under its own id")
-        self._ids.extend(ids)
-        self._known.update(named)
+        return named
 
     def merge(self, other: Evaluation) -> Self:
         """Append the images of ``other`` (another worker's, say) and return this evaluation."""
         if _judges(other) != _judges(self):
             raise InputError("evaluations of different classes cannot be merged")
+        self._check_new(other._ids)  # all of them first: an error leaves no half of them behind
         for start in range(0, len(other), 256):  # dense tables of a million images would not fit
             piece = range(start, min(start + 256, len(other)))
             tables = np.stack([other._store[index] for index in piece])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ class Comparison:
         low: the lower end of the difference's interval.
         high: its upper end.
         level: the share of resamples inside.
-        p_value: how often chance alone gives a difference as large as this, if neither model is better.
+        p_value: how often chance alone gives a difference as large as this, if neither model is better; NaN where the
+            score is undefined.
         protocol: how the score was made.
         num_groups: how many groups (images, where none were given) were resampled.
     """
@@ -100,10 +102,10 @@ def bootstrap_interval(
     kind = evaluation.estimator(score, protocol, absent)
     groups = _grouped(kind, evaluation, group_by)
     (sums,) = bootstrap_sums([groups], num_resamples, seed)
-    low, high = np.nanquantile(kind.value(sums), [tail, 1 - tail])
+    low, high = _limits(kind.value(sums), tail)
     value = float(kind.value(groups.sum(0)))
     name = str(get_protocol(protocol, absent))
-    return Interval(score, value, float(low), float(high), level, name, len(groups))
+    return Interval(score, value, low, high, level, name, len(groups))
 
 
 def compare(
@@ -162,20 +164,29 @@ def compare(
         return kind.value(sums[1]) - kind.value(sums[0])
 
     observed = float(difference((first.sum(0), second.sum(0))))
-    low, high = np.nanquantile(difference(bootstrap_sums([first, second], num_resamples, seed)), [tail, 1 - tail])
+    low, high = _limits(difference(bootstrap_sums([first, second], num_resamples, seed)), tail)
     by_chance = difference(swapped_sums(first, second, num_resamples, seed))
     # As large but for rounding; the true labelling is one of the swaps.
     extreme = int((np.abs(by_chance) >= abs(observed) * (1 - 1e-9) - 1e-15).sum())
     values = float(kind.value(first.sum(0))), float(kind.value(second.sum(0)))
     name = str(get_protocol(protocol, absent))
-    p_value = (1 + extreme) / (1 + num_resamples)
-    return Comparison(score, *values, observed, float(low), float(high), level, p_value, name, len(first))
+    p_value = math.nan if math.isnan(observed) else (1 + extreme) / (1 + num_resamples)
+    return Comparison(score, *values, observed, low, high, level, p_value, name, len(first))
 
 
 def _check_level(level: float) -> float:
     if not check_number("level", level, above=0) < 1:
         raise InputError(f"`level` must lie between 0 and 1, such as 0.95; got {level}")
     return 1 - level
+
+
+def _limits(values: Sums, tail: float) -> tuple[float, float]:
+    """The ends of the interval of the resamples in which the score is defined; NaN where it is in none."""
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _grouped(kind: Estimator, evaluation: Evaluation, group_by: GroupBy | None) -> Sums:

@@ -357,7 +357,7 @@ def _binned(
         edges = _thirds(objects.pixels[mine]) if limits is None else limits
         # A false alarm of no known value counts where most is expected of the model: in the last bin.
         areas = np.full(lonely.sum(), np.inf) if objects.values is not None else strays.areas[lonely]
-        stray_bins = np.searchsorted(edges, areas, "right")
+        stray_bins = np.searchsorted(edges, areas, "left" if limits is None else "right")  # as `Objects.bins`
         tables[4, k] += np.bincount(stray_bins, weights=strays.extra[lonely], minlength=num_bins).astype(np.int64)
     titles = ("small", "medium", "large") if limits is None else _bin_names(limits)
     return ObjectScores(names, titles, *tables)

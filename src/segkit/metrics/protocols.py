@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit._checks import check_choice, check_number
-from segkit.errors import UnknownNameError
 from segkit.metrics.counts import ClassCounts
 from segkit.metrics.formulas import (
     OVERALL,
@@ -61,6 +60,10 @@ class Protocol:
         values = formula(counts)
         if self.in_target:
             values = np.where(counts.target == 0, np.nan, values)
+        return self.filled(values)
+
+    def filled(self, values: Values) -> Values:
+        """What an undefined score counts as in its place."""
         return values if self.absent is None else np.where(np.isnan(values), self.absent, values)
 
 
@@ -194,7 +197,7 @@ def estimator(
     if score in NAMED:
         score, average = NAMED[score]
     score, _, class_name = score.partition(":")
-    formula = functools.partial(f_beta_of, beta=beta) if score == "f_beta" else _per_class(score)
+    formula = functools.partial(f_beta_of, beta=beta) if score == "f_beta" else _per_class(score, class_name)
     if class_name:
         check_choice("class", class_name, names)
         return _of_class(formula, protocol, names.index(class_name), exclusive)
@@ -202,7 +205,7 @@ def estimator(
 
     def combined(counts: ClassCounts) -> Values:
         values = protocol.values(formula, counts) if average != "micro" else None
-        return average_of(formula, counts, average, values)
+        return protocol.filled(average_of(formula, counts, average, values))
 
     if not protocol.per_image:
         return _of_pixels(combined, exclusive)
@@ -215,13 +218,10 @@ def estimator(
     return _of_means(lambda counts: protocol.values(formula, counts), mean_defined)
 
 
-def _per_class(score: str) -> Formula:
-    try:
-        return PER_CLASS[score]
-    except KeyError:
-        known = [*NAMED, *OVERALL, *PER_CLASS, "f_beta"]
-        check_choice("score", score, known)
-        raise UnknownNameError(score) from None
+def _per_class(score: str, class_name: str) -> Formula:
+    whole = () if class_name else (*NAMED, *OVERALL)  # of all classes, for the message
+    check_choice("score", score, [*whole, *PER_CLASS, "f_beta"])
+    return PER_CLASS[score]
 
 
 def _of_pixels(formula: Formula, exclusive: bool) -> Estimator:
