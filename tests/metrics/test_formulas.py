@@ -142,3 +142,8 @@ def test_unknown_names_are_told():
 
 def test_specificity_of_a_class_that_is_everything():
     assert np.isnan(specificity([[0, 0]], [[0, 0]], num_classes=2)).tolist() == [True, False]
+
+
+def test_a_binary_task_has_one_class():
+    with pytest.raises(InputError, match="binary task has one class"):
+        scores([[0, 1]], [[0, 1]], num_classes=2, task="binary")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.errors import ShapeError
+from segkit.errors import InputError, ShapeError
 from segkit.metrics._blocks import Pair
 from segkit.metrics._inputs import LabelsLike, check_classes, image_pairs, pixel_pairs
 from segkit.metrics.counting import check_threads, confusion_matrix, count_images
@@ -86,7 +86,8 @@ def scores(
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
 
     Raises:
-        UnknownNameError: an unknown protocol or task; else as `confusion_matrix`.
+        UnknownNameError: an unknown protocol or task.
+        InputError: a binary task of more than one class; else as `confusion_matrix`.
 
     Example:
         >>> scores([[0, 1]], [[0, 0]], num_classes=2).pixel_accuracy
@@ -100,6 +101,8 @@ def scores(
     from segkit.metrics.protocols import get_protocol
 
     check_task(task)
+    if task == "binary" and num_classes != 1:
+        raise InputError(f"a binary task has one class, the foreground; got `num_classes` {num_classes}")
     if get_protocol(protocol, absent).per_image or task == "multilabel":
         tables, ignored = count_tables(pred, target, num_classes, ignore_index, task)
         num_ignored = int(ignored.sum())
