@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit.errors import ConfigError, InputError, LabelError, ShapeError
-from segkit.metrics import Evaluation, Scores, confusion_matrix, list_protocols, scores
+from segkit.metrics import Evaluation, Scores, compare, confusion_matrix, list_protocols, scores
 from segkit.metrics.counts import ClassCounts
 
 
@@ -220,6 +220,15 @@ def test_a_state_comes_back_the_same():
     again.update(pred[0], target[0], ["w"])
     assert len(evaluation) == 5
     assert Evaluation.from_state_dict(Evaluation(2).state_dict()).scores().num_absent == 2
+
+
+def test_a_number_that_is_also_an_id_pairs_no_images():
+    evaluation = Evaluation(2)
+    evaluation.update([[0, 1]], [[0, 1]])
+    evaluation.update([[1, 1]], [[0, 1]], ["0"])
+    for use in (evaluation.to_dict, evaluation.to_csv, lambda: compare(evaluation, evaluation)):
+        with pytest.raises(InputError, match="0 are ids of images, and numbers of images without ids; give `ids`"):
+            use()
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def slow_protocol_iou(matrices: list[list[list[int]]], protocol: str, absent: fl
     def micro(matrix: list[list[int]]) -> float:
         hits = sum(matrix[k][k] for k in range(K))
         pixels = sum(map(sum, matrix))
-        return _ratio(hits, 2 * pixels - hits)
+        value = _ratio(hits, 2 * pixels - hits)
+        return absent if absent is not None and math.isnan(value) else value
 
     in_target = protocol.endswith("present-in-target")
     if protocol in ("dataset", "present-in-target"):

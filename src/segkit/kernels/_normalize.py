@@ -112,8 +112,8 @@ def normalize(
 
     Example:
         >>> import torch
-        >>> normalize(torch.tensor([[[0, 51, 255]]], dtype=torch.uint8), [0.2], [0.2])
-        tensor([[[-1.,  0.,  4.]]])
+        >>> normalize(torch.tensor([[[0, 255]]], dtype=torch.uint8), [0.5], [0.5])
+        tensor([[[-1.,  1.]]])
     """
     if not isinstance(image, torch.Tensor) or image.is_complex():
         got = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__

@@ -138,6 +138,16 @@ class Evaluation:
             raise InputError(f"images counted twice: {listed(twice)}; give each image once, under its own id")
         return named
 
+    def _check_ids(self) -> tuple[str, ...]:
+        """The ids, if each is of one image: the number of an image without an id may be another one's id."""
+        ids = self.ids
+        twice = sorted(name for name, times in Counter(ids).items() if times > 1)
+        if twice:
+            raise InputError(
+                f"{listed(twice)} are ids of images, and numbers of images without ids; give `ids` for all images"
+            )
+        return ids
+
     def merge(self, other: Evaluation) -> Self:
         """Append the images of ``other`` (another worker's, say) and return this evaluation."""
         if _judges(other) != _judges(self):
@@ -329,7 +339,7 @@ class Evaluation:
             "scores": self.scores().to_dict(),
             "images": {
                 name: {score: None if np.isnan(values[n]) else float(values[n]) for score, values in scores.items()}
-                for n, name in enumerate(self.ids)
+                for n, name in enumerate(self._check_ids())
             },
         }
 
@@ -339,7 +349,7 @@ class Evaluation:
             self.image_scores(score) for score in ("miou", "pixel_accuracy", *(f"iou:{name}" for name in self.names))
         ]
         titles = ("id", "miou", "pixel_accuracy", *(f"iou {name}" for name in self.names))
-        return as_csv(titles, ((name, [float(values[n]) for values in each]) for n, name in enumerate(self.ids)))
+        return as_csv(titles, ((name, [float(values[n]) for values in each]) for n, name in enumerate(self._check_ids())))
 
     def to_markdown(self) -> str:
         """The scores of all images as a Markdown table."""

@@ -202,7 +202,8 @@ def _matched(a: Evaluation, b: Evaluation) -> list[int]:
     """The places in ``b`` of the images of ``a``."""
     if (a.num_classes, a.names, a.task) != (b.num_classes, b.names, b.task):
         raise InputError("the two evaluations judge different classes and cannot be compared")
-    places = {name: place for place, name in enumerate(b.ids)}
+    a._check_ids()
+    places = {name: place for place, name in enumerate(b._check_ids())}
     lonely = sorted(set(a.ids) ^ set(b.ids))
     if lonely:
         raise InputError(f"the two evaluations must hold the same images; only one of them has {listed(lonely)}")
