@@ -349,7 +349,8 @@ class Evaluation:
             self.image_scores(score) for score in ("miou", "pixel_accuracy", *(f"iou:{name}" for name in self.names))
         ]
         titles = ("id", "miou", "pixel_accuracy", *(f"iou {name}" for name in self.names))
-        return as_csv(titles, ((name, [float(values[n]) for values in each]) for n, name in enumerate(self._check_ids())))
+        rows = ((name, [float(values[n]) for values in each]) for n, name in enumerate(self._check_ids()))
+        return as_csv(titles, rows)
 
     def to_markdown(self) -> str:
         """The scores of all images as a Markdown table."""
