@@ -204,6 +204,12 @@ def test_regions_are_said_to_be_regions_and_have_no_hidden_share(tmp_path: Path,
     assert "hidden" not in text
 
 
+def test_the_page_says_of_how_many_images_the_objects_are(tmp_path: Path, read_page: Any) -> None:
+    some = "These are the objects of 1 of the 2 images."
+    assert some in "|".join(written(things(*SOME[:5]), tmp_path, read_page).text)
+    assert some not in "|".join(written(things(*SOME), tmp_path, read_page).text)
+
+
 def test_a_page_without_objects_has_no_section_of_them(tmp_path: Path, read_page: Any) -> None:
     for nothing in (None, things(*SOME)[:0]):
         assert "Objects" not in written(nothing, tmp_path, read_page).text

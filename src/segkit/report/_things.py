@@ -55,7 +55,7 @@ def things_section(objects: Objects, labels: Labels, ranking: Ranking, crops: Cr
         return data_table((what, *HEAD, WORST), rows, class_="things", numeric=range(1, 5))
 
     parts = [
-        tag("p", REGIONS if objects.values is None else "", NOTE, class_="note"),
+        tag("p", REGIONS if objects.values is None else "", _share_of_images(objects, ranking), NOTE, class_="note"),
         legend(labels, "ignored"),
         tag("h3", "By size"),
         table("Size, of its class", SIZES, thirds),
@@ -63,6 +63,12 @@ def things_section(objects: Objects, labels: Labels, ranking: Ranking, crops: Cr
     if objects.values is not None:
         parts += [tag("h3", "By hidden share"), table("Hidden", HIDDEN_NAMES, objects.bins(HIDDEN))]
     return fragment([*parts, tag("h3", "By class"), _by_class(objects, thirds, labels, ranking, crops)])
+
+
+def _share_of_images(objects: Objects, ranking: Ranking) -> str:
+    """Of how many images these objects are: of a large data set not all are looked at."""
+    seen, images = len(np.unique(objects.images)), len(ranking.ids)
+    return f"These are the objects of {seen} of the {images} images. " if seen < images else ""
 
 
 def _numbers(part: Objects) -> list[Html]:
