@@ -138,7 +138,7 @@ def _status(row: str) -> float:
 
 
 def label_maps(maps: list[Maps], rounds: int) -> None:
-    print("\n### Label maps, against the classic recipe and a numba loop (its time as a share of ours, CPU)\n")
+    print("\n### Label maps, against the classic recipe and a numba loop (our time over its, CPU)\n")
     print("| maps | classic, ms | 1 thread | times faster (CPU) | 2 threads | times faster | / numba |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for one in maps:
