@@ -106,7 +106,7 @@ def _both_group(image: Tensor, mask: Tensor) -> dict[str, Callable[[], object]]:
         return normalize(pictures, mean, std, channels_last=True), labels
 
     def with_torch() -> object:
-        pictures, labels = warps()  # type: ignore[misc]
+        pictures, labels = warps()  # type: ignore[misc]  # contenders return object
         mixed = torch.einsum("bck,bkhw->bchw", color[:, :, :3], pictures.float()) + color[:, :, 3, None, None]
         result = (mixed.clamp(0, 255) / 255 - mean) / std
         return result.contiguous(memory_format=torch.channels_last), labels

@@ -58,7 +58,7 @@ def count(model: torch.nn.Module) -> int:
 def run_segkit(root: Path, minutes: float, seed: int, out: Path) -> Row:
     history, _ = jobs.train("camvid", root, out, recipe="street", minutes=minutes, seed=seed)
     predictor = segkit.load(out / "model")
-    # The harmonic mean: an epoch has as many images as another.
+    # The harmonic mean: an epoch has as many images as another, but for the last, which time cuts.
     speed = len(history) / sum(1 / row.images_per_second for row in history)
     scores = judge(predictor.predict, CamVid(root, "val"))
     return Row("segkit, recipe street", scores, speed, history.rows[-1].seconds, count(predictor.model))

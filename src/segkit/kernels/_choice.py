@@ -83,7 +83,7 @@ def while_tracing(function: Callable[P, R]) -> Callable[P, R]:
 
     This is `torch.compiler.assume_constant_result`, which would import the compiler.
     """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]  # functions take any attribute
     return function
 
 

@@ -112,6 +112,7 @@ class Objects:
 
     def __getitem__(self, chosen: NDArray[np.bool_] | Ints | slice) -> Objects:
         """Some of the objects, by a mask, their places or a slice."""
+        # Only `values` may be None, which the type of all parts together does not say.
         return Objects(*(None if part is None else part[chosen] for part in self._parts()))  # type: ignore[arg-type]
 
     @property
@@ -147,6 +148,7 @@ class Objects:
             empty = np.zeros(0, np.int64)
             return Objects(empty, empty, np.zeros((0, 4), np.int64), empty, empty, empty)
         columns = zip(*(part._parts() for part in parts), strict=True)
+        # As above: only `values` may be None.
         return Objects(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
 
     def _parts(self) -> tuple[NDArray[Any] | None, ...]:
