@@ -107,3 +107,24 @@ def test_a_model_without_configuration_says_so(tmp_path: Path) -> None:
     model = Segmenter(encoder, decoder, torch.nn.Conv2d(8, 2, 1), Normalize([0.5] * 3, [0.5] * 3), num_classes=2)
     with pytest.raises(InputError, match="assembled by hand"):
         model.save(tmp_path)
+
+
+def test_the_reading_recipe_is_saved_beside_the_weights(folder: Path) -> None:
+    model = load_model(folder)
+    assert model.reading is None
+    model.reading = {"volume": {"percentiles": [0.5, 99.5], "zscore": True, "neighbours": 1}}
+    assert load_model(model.save(folder.parent / "volumes")).reading == model.reading
+
+
+def test_a_configuration_of_before_there_was_a_reading_recipe_loads(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["reading"]
+    path.write_text(json.dumps(config))
+    assert load_model(folder).reading is None
+
+
+def test_a_reading_recipe_that_is_none_is_refused(folder: Path) -> None:
+    _edit(folder, reading=["volume"])
+    with pytest.raises(ConfigError, match="`reading` must be an object"):
+        load_model(folder)

@@ -65,6 +65,8 @@ class SegmentationDataset(Dataset[Item], ABC):
     labels: Labels
     ids: Sequence[str]
     groups: Sequence[str] | None
+    # How images come out of their files where that is more than decoding; a trainer gives it to the model to keep.
+    reading: dict[str, Any] | None = None
 
     def __init__(self, labels: Labels, ids: Sequence[str], groups: Sequence[str] | None = None) -> None:
         if groups is not None and len(groups) != len(ids):

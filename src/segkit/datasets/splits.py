@@ -49,6 +49,7 @@ class Subset(SegmentationDataset):
             ids=[str(i) if ids is None else ids[i] for i in self.indices],
             groups=None if groups is None else [groups[i] for i in self.indices],
         )
+        self.reading = getattr(dataset, "reading", None)
 
     def __getitem__(self, index: int) -> Item:
         """The image and mask at ``index`` of this part."""

@@ -20,12 +20,18 @@ FORMAT = 1
 
 
 def write_model(
-    folder: str | Path, state_dict: Mapping[str, Tensor], config: Mapping[str, Any], labels: Labels | None
+    folder: str | Path,
+    state_dict: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    labels: Labels | None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write weights and configuration into ``folder``, which is made if needed."""
     folder = check_writable(Path(folder))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     write_atomic(folder / WEIGHTS, lambda path: save_file(tensors, path))
     known = labels.to_dict() if labels is not None else None
-    write_json(folder / CONFIG, {"format": FORMAT, "segkit": __version__, **config, "labels": known})
+    write_json(
+        folder / CONFIG, {"format": FORMAT, "segkit": __version__, **config, "labels": known, "reading": reading}
+    )
     return folder

@@ -34,6 +34,8 @@ class Segmenter(nn.Module):
 
     Attributes:
         labels: what the classes mean, once a trainer or a person has said it; saved with the weights.
+        reading: how the images of a data set came out of their files where that is more than decoding (the whole-volume
+            statistics of `VolumeReading`, say), as plain JSON values; saved with the weights. None where it was not.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Segmenter(nn.Module):
         self.stride: int = int(encoder.strides[-1])
         self.config: dict[str, Any] | None = dict(config) if config is not None else None
         self.labels: Labels | None = None
+        self.reading: dict[str, Any] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return raw logits.
@@ -94,7 +97,7 @@ class Segmenter(nn.Module):
                 "this model was assembled by hand and has no `config`, so it could not be built again from a file; "
                 "use a registered model, give `config`, or save its state_dict() yourself"
             )
-        return write_model(folder, self.state_dict(), self.config, self.labels)
+        return write_model(folder, self.state_dict(), self.config, self.labels, self.reading)
 
 
 def _pad_to_cells(x: Tensor, stride: int) -> Tensor:

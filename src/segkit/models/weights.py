@@ -54,9 +54,17 @@ def _build(config: Any, path: Path) -> Segmenter:
         model.labels = None if labels is None else Labels.from_dict(labels)
         if model.labels is not None and model.labels.num_classes != model.num_classes:
             raise ConfigError(f"{model.labels.num_classes} `labels` for a model of {model.num_classes} classes")
+        model.reading = _reading(config.get("reading"))
     except (InputError, TypeError, RuntimeError) as error:  # torch's own, of sizes beyond any memory
         raise ConfigError(f"{path}: {error}") from error
     return model
+
+
+def _reading(value: Any) -> dict[str, Any] | None:
+    """The recipe as it stands in the file; who reads by it checks what it holds. Files of before had none."""
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"`reading` must be an object of settings or null; got {value!r}")
+    return value
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -153,6 +153,7 @@ class Trainer:
         labels = self._check_data(train, val)
         self._check_folder(resume)
         self.model.labels = labels
+        self.model.reading = getattr(train, "reading", None) or self.model.reading
         self.model = self.device.place(self.model)
         self.history = History()
         with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
