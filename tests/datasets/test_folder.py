@@ -70,7 +70,7 @@ def test_colours_that_mean_not_labelled(tmp_path):
     folders = make(tmp_path, colors)
     data = FolderDataset(*folders, COLORED, ignore_colors=[(255, 255, 255)])
     assert data[0][1][0, 0] == 255
-    with pytest.raises(LabelError, match=r"\(255, 255, 255\) \(1 pixels\) in .*left 1\.png.*`ignore_colors`"):
+    with pytest.raises(LabelError, match=r"\(255, 255, 255\) \(1 pixel\) in .*left 1\.png.*`ignore_colors`"):
         FolderDataset(*folders, COLORED)[0]
 
 
@@ -257,3 +257,41 @@ def test_an_unknown_option(tmp_path):
     images, masks = make(tmp_path)
     with pytest.raises(InputError, match="no option 'sufix'"):
         create_dataset("folder", images=images, masks=masks, labels=["a", "b"], sufix="x")
+
+
+# What is there, without raising
+
+
+def test_files_of_an_item(tmp_path):
+    images, masks = make(tmp_path)
+    data = FolderDataset(images, masks, ["a", "b", "c"])
+    assert data.files(-1) == (images / "right.jpg", masks / "right.png")
+    with pytest.raises(IndexError):
+        data.files(3)
+    part = random_split(data, [0.5, 0.5])[0]
+    assert part.files(0)[0].stem == part.ids[0]
+
+
+def test_pairs_are_kept_where_others_lack_a_partner(tmp_path):
+    images, masks = make(tmp_path)
+    (masks / "right.png").unlink()
+    (images / "left 1.jpg").rename(images / "left 2.jpg")
+    Image.fromarray(IDS).save(masks / "mitte ñ.tif")
+    data = FolderDataset(images, masks, ["a", "b", "c"], strict=False)
+    assert list(data.ids) == ["mitte ñ"]
+    assert data.pairing.pairs == ((images / "mitte ñ.jpg", masks / "mitte ñ.png"),)
+    assert data.pairing.images_without_mask == (images / "left 2.jpg", images / "right.jpg")
+    assert data.pairing.masks_without_image == (masks / "left 1.png",)
+    assert data.pairing.duplicates == ((masks / "mitte ñ.png", masks / "mitte ñ.tif"),)
+
+
+def test_a_broken_first_file_stops_only_its_own_item(tmp_path):
+    images, masks = make(tmp_path, np.zeros((2, 4), np.uint8))
+    (images / "left 1.jpg").write_bytes(b"no picture")
+    (masks / "left 1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"cannot read .*left 1"):
+        FolderDataset(images, masks, ["a", "b"])
+    data = FolderDataset(images, masks, ["a", "b"], strict=False)
+    assert data[1][0].shape == (3, 2, 4)
+    with pytest.raises(DataError, match=r"cannot read .*left 1"):
+        data[0]

@@ -6,6 +6,7 @@ import inspect
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
@@ -44,9 +45,10 @@ class SegmentationDataset(Dataset[Item], ABC):
         ids: one name an item, such as the file's stem.
         groups: one name an item: what items have in common that must not lie on both sides of a split (the drive that
             a frame comes from, the patient). None where nothing is known.
+        files: the files of each item, image files first and mask files last. None where items come from no files.
 
     Raises:
-        InputError: ``groups`` of another length than ``ids``.
+        InputError: ``groups`` or ``files`` of another length than ``ids``.
 
     Example:
         >>> import torch
@@ -68,17 +70,36 @@ class SegmentationDataset(Dataset[Item], ABC):
     # How images come out of their files where that is more than decoding; a trainer gives it to the model to keep.
     reading: dict[str, Any] | None = None
 
-    def __init__(self, labels: Labels, ids: Sequence[str], groups: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        labels: Labels,
+        ids: Sequence[str],
+        groups: Sequence[str] | None = None,
+        files: Sequence[Sequence[Path]] | None = None,
+    ) -> None:
         if groups is not None and len(groups) != len(ids):
             raise InputError(f"`groups` must name one group an item: {len(ids)} items; got {len(groups)} groups")
+        if files is not None and len(files) != len(ids):
+            raise InputError(f"`files` must hold the files of each item: {len(ids)} items; got {len(files)} of files")
         self.labels = labels
         self.ids = ids
         self.groups = groups
+        self._files = files
 
     @property
     def num_classes(self) -> int:
         """How many classes the labels name."""
         return self.labels.num_classes
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that item ``index`` is read from, image files first, mask files last; empty where there are none.
+
+        Example:
+            >>> [path.name for path in create_dataset("camvid", root="data/camvid", split="val").files(0)]
+            ['0001TP_000000.png', '0001TP_000000.png']
+        """
+        position = check_index(index, len(self))
+        return () if self._files is None else tuple(self._files[position])
 
     def __len__(self) -> int:
         """How many items there are."""

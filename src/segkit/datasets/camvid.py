@@ -10,8 +10,9 @@ from segkit._checks import counted, did_you_mean, listed
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._camvid_files import LICENCE, MASKS_SHA256, SPLITS, URL, bring_camvid
-from segkit.datasets._files import files_by_stem, pair_by_stem
+from segkit.datasets._files import files_by_stem
 from segkit.datasets._images import image_array, mask_array
+from segkit.datasets._pairing import pair_folders
 from segkit.datasets._street_classes import STREET_CLASSES
 from segkit.datasets.reading import as_item, check_same_size
 from segkit.errors import DataError, InputError, MissingFileError
@@ -85,10 +86,11 @@ class CamVid(SegmentationDataset):
         if list_file.is_file():
             self._pairs = _listed_pairs(self.root, list_file)
         else:
-            self._pairs = pair_by_stem(self.root / split, self.root / f"{split}annot")
+            found = pair_folders(self.root / split, self.root / f"{split}annot", nested=False)
+            self._pairs = list(found.check().pairs)
         ids = [image.stem for image, _ in self._pairs]
         labels = Labels(STREET_CLASSES, palette=list(STREET_CLASSES.values()), ignore_index=IGNORE_INDEX)
-        super().__init__(labels, ids, groups=[stem.split("_")[0] for stem in ids])
+        super().__init__(labels, ids, groups=[stem.split("_")[0] for stem in ids], files=self._pairs)
 
     def __getitem__(self, index: int) -> Item:
         """The frame ``(3, H, W)`` and its mask ``(H, W)``, uint8, void as 255."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from segkit._checks import check_int, counted
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
-from segkit.datasets._files import pair_by_stem
 from segkit.datasets._images import image_array, mask_array
+from segkit.datasets._pairing import Pairing, pair_folders
 from segkit.datasets.reading import as_item, check_same_size
 from segkit.errors import DataError, InputError, LabelError, MissingFileError
 from segkit.labels import Labels
@@ -42,8 +42,11 @@ class FolderDataset(SegmentationDataset):
         ignore_colors: colours of colour masks that mean "not labelled".
         groups: the group of an image's stem, for splits that keep groups together:
             ``groups=lambda stem: stem.split("_")[0]``.
+        strict: False keeps the pairs that there are and passes over files without a partner and second files of one
+            name; `pairing` holds them.
 
     Attributes:
+        pairing: the pairs, and the files that have no partner.
         values: what values in the files become, as given or as found (``{255: 1}``).
 
     Raises:
@@ -68,6 +71,7 @@ class FolderDataset(SegmentationDataset):
         values: Mapping[int, int] | None = None,
         ignore_colors: Iterable[Sequence[int]] = (),
         groups: Callable[[str], str] | None = None,
+        strict: bool = True,
     ) -> None:
         labels = labels if isinstance(labels, Labels) else Labels(labels)
         if labels.task == "multilabel":
@@ -76,20 +80,24 @@ class FolderDataset(SegmentationDataset):
             )
         self.images, self.masks = _folder("images", images), _folder("masks", masks)
         self.resize = None if resize is None else check_size("resize", resize)
-        self._pairs = pair_by_stem(self.images, self.masks, mask_suffix)
+        found = pair_folders(self.images, self.masks, mask_suffix=mask_suffix)
+        self.pairing: Pairing = found.check() if strict else found.check_any()
+        self._pairs = self.pairing.pairs
         self._ignore_colors = [tuple(color) for color in ignore_colors]
-        ids = [image.stem for image, _ in self._pairs]
-        super().__init__(labels, ids, groups=None if groups is None else [groups(stem) for stem in ids])
+        ids = self.pairing.ids
+        names = None if groups is None else [groups(name) for name in ids]
+        super().__init__(labels, ids, groups=names, files=self._pairs)
+        self._strict = strict
         self._has_255_for_1 = values is None and self._looks_like_0_and_255()
         self.values: Mapping[int, int] = {255: 1} if self._has_255_for_1 else dict(values or {})
         self._table = _value_table(self.values, labels)
-        self._channels = image_array(self._pairs[0][0]).shape[2]
+        self._channels = image_array(self._pairs[0][0]).shape[2] if strict else None
 
     def __getitem__(self, index: int) -> Item:
         """The image ``(C, H, W)`` in the file's type, and its mask ``(H, W)``."""
         image_path, mask_path = self._pairs[check_index(index, len(self))]
         image, mask = image_array(image_path), mask_array(mask_path, colors=True)
-        if image.shape[2] != self._channels:
+        if self._channels is not None and image.shape[2] != self._channels:
             raise DataError(
                 f"{image_path} has {counted(image.shape[2], 'channel')}, the first image {self._pairs[0][0].name} has "
                 f"{self._channels}; save all in one form (grey 1, RGB 3, RGBA 4)"
@@ -126,7 +134,12 @@ class FolderDataset(SegmentationDataset):
             return False
         found = np.zeros(256, bool)
         for _, path in self._pairs[:: max(1, len(self._pairs) // _LOOKED_AT)]:
-            mask = mask_array(path, colors=True)
+            try:
+                mask = mask_array(path, colors=True)
+            except DataError:
+                if self._strict:
+                    raise
+                continue
             if mask.ndim == 3:
                 return False
             found[mask] = True

@@ -44,10 +44,12 @@ class Subset(SegmentationDataset):
                 f"{type(dataset).__name__} says nothing about its classes; pass `labels=Labels([...names...])`"
             )
         ids, groups = getattr(dataset, "ids", None), getattr(dataset, "groups", None)
+        files = getattr(dataset, "files", None)
         super().__init__(
             labels,
             ids=[str(i) if ids is None else ids[i] for i in self.indices],
             groups=None if groups is None else [groups[i] for i in self.indices],
+            files=[files(i) for i in self.indices] if callable(files) else None,
         )
         self.reading = getattr(dataset, "reading", None)
 
