@@ -155,7 +155,7 @@ class TestEncode:
         mask = np.full((2, 3, 3), ROAD, np.uint8)
         mask[0, 0] = (1, 2, 3)
         mask[1, :2] = (9, 9, 9)
-        with pytest.raises(LabelError, match=r"\(1, 2, 3\) \(1 pixels\), \(9, 9, 9\) \(2 pixels\) in 7.png"):
+        with pytest.raises(LabelError, match=r"\(1, 2, 3\) \(1 pixel\), \(9, 9, 9\) \(2 pixels\) in 7.png"):
             labels.encode(mask, where="7.png")
 
     def test_many_unknown_colours_do_not_flood_the_message(self, labels):
@@ -228,7 +228,7 @@ class TestCheckAndDecode:
             ([[1, 2]], "ids that start at 1: subtract 1"),
             ([[0, 1, 2]], "a void class that is not mapped: turn 2 into 11"),
             ([list(range(40))], "a picture instead of ids"),
-            ([[0, -1]], r"-1 \(1 pixels\)"),
+            ([[0, -1]], r"-1 \(1 pixel\)"),
             ([[0.0, 1.0]], "must hold integers; got float64"),
         ],
     )
@@ -247,6 +247,81 @@ class TestCheckAndDecode:
     def test_decode_of_256_classes_in_bytes(self):
         labels = Labels([f"c{number}" for number in range(256)])
         assert tuple(labels.decode(np.array([[255]], np.uint8))[0, 0].tolist()) == labels.palette[255]
+
+
+def slow_map(raw, values):
+    """One pixel at a time, by the mapping."""
+    return [[values.get(value, value) for value in row] for row in raw]
+
+
+class TestValues:
+    LABELS = Labels(["road", "car"], values={7: 0, 8: 1, 26: 1, 0: 255})
+
+    def test_merged_dropped_and_ignored(self):
+        ids = self.LABELS.map_values(np.array([[7, 8], [26, 0]], np.uint8))
+        assert ids.dtype == np.uint8
+        assert ids.tolist() == [[0, 1], [1, 255]]
+
+    def test_values_that_are_not_named_stay(self):
+        assert self.LABELS.map_values([[1, 255]]).tolist() == [[1, 255]]
+        assert Labels(["a", "b"]).map_values([[1, 255]]).dtype == np.uint8
+
+    def test_what_it_does_not_know_is_named_with_its_file(self):
+        raw = np.array([[7, 26, 9, 9, 300]], np.uint16)
+        with pytest.raises(LabelError, match=r"9 \(2 pixels\), 300 \(1 pixel\) in train/7\.png; .*`values={9: 255}`"):
+            self.LABELS.map_values(raw, where="train/7.png")
+
+    @given(st.data())
+    def test_against_the_oracle_in_any_type(self, data):
+        dtype = data.draw(hnp.integer_dtypes(endianness="=") | hnp.unsigned_integer_dtypes(endianness="="))
+        bounds = np.iinfo(dtype)
+        low, high = max(bounds.min, -(2**31)), min(bounds.max, 2**31 - 1)
+        values = data.draw(st.dictionaries(st.integers(low, high), st.sampled_from([0, 1, 2, -1]), min_size=1))
+        raw = data.draw(
+            hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.sampled_from([*values]))
+        )
+        ids = Labels(["a", "b", "c"], ignore_index=-1, values=values).map_values(raw)
+        assert ids.dtype == np.int32
+        assert ids.tolist() == slow_map(raw.tolist(), values)
+
+    @pytest.mark.parametrize("raw", [26001, 65535, 2**31 - 1, -(2**31)])
+    def test_wide_values(self, raw):
+        mask = np.array([[raw, 0]], np.int64)
+        assert Labels(["a", "b"], values={raw: 1}).map_values(mask).tolist() == [[1, 0]]
+        assert Labels(["a", "b"], values={raw: 1}).map_values(np.zeros((1, 2), np.uint8)).tolist() == [[0, 0]]
+
+    def test_planes_of_a_multilabel_task(self):
+        labels = Labels(["a", "b"], task="multilabel", values={255: 1})
+        assert labels.map_values(np.full((2, 1, 1), 255, np.uint8)).tolist() == [[[1]], [[1]]]
+
+    def test_the_mask_is_left_as_it_was(self):
+        raw = np.array([[7]], np.uint8)
+        self.LABELS.map_values(raw)
+        assert raw.tolist() == [[7]]
+
+    def test_they_are_kept(self, tmp_path):
+        assert hash(self.LABELS) == hash(Labels(["road", "car"]))
+        assert Labels(["road", "car"]) != self.LABELS
+        assert pickle.loads(pickle.dumps(self.LABELS)) == copy.deepcopy(self.LABELS) == self.LABELS
+        for labels in (self.LABELS, Labels(["a", "b"], values={}), Labels(["a", "b"])):
+            labels.save(tmp_path / "labels.json")
+            assert Labels.load(tmp_path / "labels.json") == labels
+        assert self.LABELS.to_dict()["values"] == {"0": 255, "7": 0, "8": 1, "26": 1}
+        assert "values" not in Labels(["a", "b"]).to_dict()
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({1.5: 0}, "`values` must be a whole number; got 1.5"),
+            ({1: 0.5}, "`values` must be a whole number; got 0.5"),
+            ({2**31: 0}, "must be between"),
+            ([(1, 0)], r"must map .*such as {7: 0}; got \[\(1, 0\)\]"),
+            ({1: 2}, r"outside 0\.\.1 and ignore_index 255: 2 \(1 pixel\) in the ids that `values` leads to"),
+        ],
+    )
+    def test_what_is_refused(self, values, message):
+        with pytest.raises(InputError, match=message):
+            Labels(["a", "b"], values=values)
 
 
 class TestJson:
@@ -287,6 +362,9 @@ class TestJson:
             {"names": ["a", "b"], "colours": []},
             {"names": ["a", "b"], "ignore_index": "255"},
             {"names": ["a", "b"], "task": ["multiclass"]},
+            {"names": ["a", "b"], "values": [1]},
+            {"names": ["a", "b"], "values": {"x": 1}},
+            {"names": ["a", "b"], "values": {"1": 5}},
         ],
     )
     def test_what_cannot_be_used_is_a_config_error(self, values):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segkit._checks import check_choice, check_int, check_unknown_options, listed
+from segkit._checks import check_choice, check_int, check_unknown_options, counted, listed
 from segkit._files import read_json, write_json
 from segkit.errors import ConfigError, InputError, LabelError, ShapeError
 
@@ -25,6 +25,9 @@ IGNORE_INDEX = 255
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel"]
 Color: TypeAlias = tuple[int, int, int]
+
+# What a mask file may hold: ids of 16 bits, or the 32 bits of panoptic and volume formats.
+_LOWEST, _HIGHEST = -(2**31), 2**31 - 1
 
 TASKS = ("multiclass", "binary", "multilabel")
 BLACK: Color = (0, 0, 0)
@@ -61,10 +64,14 @@ class Labels:
             than 255 classes (their masks are int32).
         task: ``"multiclass"`` (one class a pixel), ``"binary"`` (mask values 0 and 1), or ``"multilabel"`` (a 0/1 plane
             a class).
+        values: what a value in a mask file becomes, where it is not the class id: ``{7: 0, 8: 1, 9: 1, 0: 255}`` takes
+            7 as the first class, merges 8 and 9 into the second, and ignores 0. Values that it does not name stay.
+            None says nothing about the files; an empty mapping says that they hold the class ids.
 
     Raises:
-        InputError: names that are empty, repeated or too few, a palette of another length, or an ``ignore_index``
-            inside the classes.
+        InputError: names that are empty, repeated or too few, a palette of another length, an ``ignore_index`` inside
+            the classes, or ``values`` that are no whole numbers.
+        LabelError: ``values`` that lead to neither a class nor ``ignore_index``.
 
     Example:
         >>> labels = Labels(["road", "car"], palette=[(128, 64, 128), (64, 0, 128)])
@@ -78,6 +85,7 @@ class Labels:
     palette: tuple[Color, ...]
     ignore_index: int
     task: Task
+    values: Mapping[int, int] | None = field(hash=False)
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class Labels:
         palette: ArrayLike | None = None,
         ignore_index: int | None = None,
         task: Task = "multiclass",
+        values: Mapping[int, int] | None = None,
     ) -> None:
         if isinstance(names, str):
             raise InputError(f"`names` must be a list of class names; got the single string {names!r}")
@@ -101,8 +110,10 @@ class Labels:
                 f"{IGNORE_INDEX if highest < IGNORE_INDEX else -1}"
             )
         colors = default_palette(len(names)) if palette is None else _check_palette(palette, len(names))
-        for field, value in (("names", names), ("palette", colors), ("ignore_index", ignore_index), ("task", task)):
-            object.__setattr__(self, field, value)
+        settled = {"names": names, "palette": colors, "ignore_index": ignore_index, "task": task}
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "values", None if values is None else self._check_values(values))
 
     @property
     def num_classes(self) -> int:
@@ -151,7 +162,7 @@ class Labels:
         found, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
         unknown = [(code, count) for code, count in zip(found, counts, strict=True) if code not in table]
         if unknown:
-            named = listed(f"{_decode(code)} ({count} pixels)" for code, count in unknown)
+            named = listed(f"{_decode(code)} ({counted(count, 'pixel')})" for code, count in unknown)
             raise LabelError(
                 f"colours that the palette does not hold: {named}{_of(where)}; "
                 f"add them to the palette, or to `ignore_colors` if they mean 'not labelled'"
@@ -168,6 +179,30 @@ class Labels:
         values = self.check(mask)
         table = np.array([*self.value_palette, ignore_color], np.uint8)
         return table[np.where(values == self.ignore_index, len(table) - 1, values)]
+
+    def map_values(self, raw: ArrayLike, where: str = "") -> NDArray[Any]:
+        """Turn the values of a mask file into class ids, as `values` says, and check them.
+
+        Args:
+            raw: ``(H, W)``, or ``(K, H, W)`` for a multilabel task: whole numbers of any integer type, as they stand in
+                the file.
+            where: what the mask is, for messages (a file name).
+
+        Returns:
+            Class ids of `mask_dtype`, in the shape of ``raw``.
+
+        Raises:
+            LabelError: a value that ``values`` does not name and that is neither a class nor ``ignore_index``; the
+                message has them with their counts, and the likely cause.
+
+        Example:
+            >>> Labels(["road", "car"], values={7: 0, 26: 1, 0: 255}).map_values([[7, 26, 0]])
+            array([[  0,   1, 255]], dtype=uint8)
+        """
+        array = np.asarray(raw)
+        if self.values and np.issubdtype(array.dtype, np.integer):
+            array = _mapped(array, self.values)
+        return self.check(array, where).astype(self.mask_dtype, copy=False)
 
     def check(self, mask: ArrayLike, where: str = "") -> NDArray[Any]:
         """Return ``mask`` as an array if every value is a class or ``ignore_index``.
@@ -188,20 +223,31 @@ class Labels:
             raise LabelError(self._explain(values, wrong, highest, where))
         return values
 
+    def _check_values(self, values: Mapping[int, int]) -> dict[int, int]:
+        if not isinstance(values, Mapping):
+            raise InputError(f"`values` must map a mask file's values to class ids, such as {{7: 0}}; got {values!r}")
+        checked = {
+            check_int("values", raw, minimum=_LOWEST, maximum=_HIGHEST): check_int("values", value)
+            for raw, value in values.items()
+        }
+        self.check(list(checked.values()) or np.zeros(0, np.uint8), "the ids that `values` leads to")
+        return dict(sorted(checked.items()))
+
     def _explain(self, values: NDArray[Any], wrong: NDArray[np.bool_], highest: int, where: str) -> str:
         found, counts = np.unique(values[wrong], return_counts=True)
-        shown = listed(f"{value} ({count} pixels)" for value, count in zip(found, counts, strict=True))
+        shown = listed(f"{value} ({counted(count, 'pixel')})" for value, count in zip(found, counts, strict=True))
         present = set(np.unique(values).tolist())
+        ignoring = f"`values={{{found[0]}: {self.ignore_index}}}`"
         if present <= {0, 255}:
-            cause = "a 0/255 mask: divide it by 255, or save it with values 0 and 1"
+            cause = "a 0/255 mask: divide it by 255, or map it with `values={255: 1}`"
         elif found.tolist() == [highest + 1] and 0 not in present:
-            cause = f"ids that start at 1: subtract 1, or map value {highest + 1}"
+            cause = "ids that start at 1: subtract 1, or map them with `values={1: 0, 2: 1, ...}`"
         elif found.tolist() == [highest + 1]:
-            cause = f"a void class that is not mapped: turn {highest + 1} into {self.ignore_index}"
+            cause = f"a void class that is not mapped: turn {highest + 1} into {self.ignore_index}, with {ignoring}"
         elif len(found) > 32:
             cause = "a picture instead of ids (grey levels, or a colour mask read as grey)"
         else:
-            cause = f"labels that lack these ids: name them, or map them to {self.ignore_index} to ignore them"
+            cause = f"labels that lack these ids: name them, or ignore them with {ignoring}"
         allowed = f"0..{highest} and ignore_index {self.ignore_index}"
         return f"mask values outside {allowed}: {shown}{_of(where)}; likely {cause}"
 
@@ -227,12 +273,15 @@ class Labels:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` turns back into the same labels."""
-        return {
+        plain = {
             "names": list(self.names),
             "palette": [list(color) for color in self.palette],
             "ignore_index": self.ignore_index,
             "task": self.task,
         }
+        if self.values is not None:
+            plain["values"] = {str(raw): value for raw, value in self.values.items()}
+        return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -240,9 +289,11 @@ class Labels:
         if not isinstance(values, Mapping) or "names" not in values:
             raise ConfigError(f"labels must be an object with `names`; got {str(values)[:200]}")
         try:
-            check_unknown_options("Labels", values, ("names", "palette", "ignore_index", "task"))
-            return cls(**values)
-        except (InputError, TypeError) as error:
+            check_unknown_options("Labels", values, ("names", "palette", "ignore_index", "task", "values"))
+            raw = values.get("values")
+            numbers = {int(key): value for key, value in raw.items()} if isinstance(raw, Mapping) else raw
+            return cls(**{**values, "values": numbers})
+        except (ValueError, TypeError) as error:  # InputError is a ValueError, and so is a key that is no number
             raise ConfigError(f"these labels cannot be used: {error}") from error
 
     def save(self, path: str | Path) -> None:
@@ -253,6 +304,22 @@ class Labels:
     def load(cls, path: str | Path) -> Self:
         """Read labels from a JSON file that `save` wrote."""
         return cls.from_dict(read_json(Path(path)))
+
+
+def _mapped(raw: NDArray[Any], values: Mapping[int, int]) -> NDArray[Any]:
+    """``raw`` with each value that ``values`` names replaced, wide enough for what comes out."""
+    if raw.dtype in (np.uint8, np.uint16):
+        table = np.arange(np.iinfo(raw.dtype).max + 1, dtype=np.int32)
+        inside = [(key, value) for key, value in values.items() if 0 <= key < len(table)]
+        for key, value in inside:
+            table[key] = value
+        narrow = all(0 <= value <= np.iinfo(raw.dtype).max for _, value in inside)
+        return table.astype(raw.dtype if narrow else np.int32)[raw]
+    keys, targets = np.array([*values], np.int64), np.array([*values.values()], np.int64)  # the keys are sorted
+    wide = raw.astype(np.int64)
+    place = np.searchsorted(keys, wide).clip(max=len(keys) - 1)
+    mapped: NDArray[Any] = np.where(keys[place] == wide, targets[place], wide)
+    return mapped
 
 
 def _check_names(names: tuple[str, ...], task: Task) -> None:
