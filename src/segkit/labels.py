@@ -314,7 +314,8 @@ def _mapped(raw: NDArray[Any], values: Mapping[int, int]) -> NDArray[Any]:
         for key, value in inside:
             table[key] = value
         narrow = all(0 <= value <= np.iinfo(raw.dtype).max for _, value in inside)
-        return table.astype(raw.dtype if narrow else np.int32)[raw]
+        looked_up: NDArray[Any] = table.astype(raw.dtype if narrow else np.int32)[raw]
+        return looked_up
     keys, targets = np.array([*values], np.int64), np.array([*values.values()], np.int64)  # the keys are sorted
     wide = raw.astype(np.int64)
     place = np.searchsorted(keys, wide).clip(max=len(keys) - 1)
