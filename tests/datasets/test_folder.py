@@ -133,7 +133,7 @@ def test_values_are_mapped(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({256: 0}, "`values`"), ({0: 7}, "7 .*`values`"), ({"a": 0}, "`values`"), ({0: 0.5}, "`v")],
+    [({2**40: 0}, "`values`"), ({0: 7}, "7 .*`values`"), ({"a": 0}, "`values`"), ({0: 0.5}, "`v")],
 )
 def test_values_that_cannot_be(tmp_path, values, message):
     with pytest.raises(InputError, match=message):

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from segkit._checks import counted, listed
 from segkit.datasets._images import ENDINGS
-from segkit.errors import DataError
+from segkit.errors import DataError, MissingFileError
 
 __all__ = ["Pair", "Pairing", "files_below", "pair_folders"]
 
@@ -29,6 +29,7 @@ class Pairing:
         masks_without_image: masks that no image fits.
         duplicates: files of one name and one kind, such as ``a.jpg`` and ``a.png``; the first is in `pairs`.
         ids: one name a pair.
+        missing: what a list names and is not there, with its line.
         where: the folders or the list that were searched, for messages.
         rule: what makes a pair, and what to do where none is found.
     """
@@ -38,6 +39,7 @@ class Pairing:
     masks_without_image: tuple[Path, ...] = ()
     duplicates: tuple[tuple[Path, ...], ...] = ()
     ids: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     where: str = ""
     rule: str = ""
 
@@ -45,8 +47,13 @@ class Pairing:
         """Return the pairing itself if every file has its partner.
 
         Raises:
-            DataError: files of one name, files without a partner (the first ten are named), or no files at all.
+            MissingFileError: files that a list names and that are not there (the first ten are named).
+            DataError: files of one name, files without a partner (likewise), or no files at all.
         """
+        if self.missing:
+            raise MissingFileError(
+                f"{counted(len(self.missing), 'file')} not found, {self.where}: {listed(self.missing)}; {self.rule}"
+            )
         if self.duplicates:
             raise DataError(f"{_explain_duplicates(self.duplicates)}; keep one ({self.where})")
         problems = [
@@ -69,7 +76,7 @@ class Pairing:
         """
         if self.pairs:
             return self
-        if self.images_without_mask or self.masks_without_image:
+        if self.images_without_mask or self.masks_without_image or self.missing:
             raise DataError(f"no image has a mask, {self.where}; {self.rule}")
         raise DataError(f"no {self.where}; expected files that end in {listed(sorted(ENDINGS))}")
 

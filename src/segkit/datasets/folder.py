@@ -1,4 +1,4 @@
-"""One's own images: a folder of images and a folder of masks."""
+"""One's own images and masks, in folders, by a pattern, or by a list."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit._checks import check_int, counted
+from segkit._checks import counted
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._images import image_array, mask_array
+from segkit.datasets._listing import pair_list
 from segkit.datasets._pairing import Pairing, pair_folders
+from segkit.datasets._patterns import is_pattern, pair_patterns
 from segkit.datasets.reading import as_item, check_same_size
 from segkit.errors import DataError, InputError, LabelError, MissingFileError
 from segkit.labels import Labels
@@ -26,71 +28,85 @@ _LOOKED_AT = 16
 
 @DATASETS.register("folder")
 class FolderDataset(SegmentationDataset):
-    """The images of one folder with the masks of another, paired by stem, whatever their endings.
+    """One's own images and masks: two folders, one folder, a pattern, or a list.
 
-    A mask is a file of class ids (8-bit grey, or a palette's indices), or a colour image whose colours are those of the
-    labels' palette. Where the labels know two values and the masks hold 0 and 255 alone, 255 is the second one.
+    A mask is a file of class ids (grey, or a palette's indices), or a colour image whose colours are those of the
+    labels' palette. `Labels.values` says what the ids in the files become. Where it says nothing, the labels know two
+    values and the masks hold 0 and 255 alone, 255 is the second one; `labels` then says so.
+
+    Which files belong together:
+
+    - Two folders: files of one path below them, up to the ending; ``a/1.jpg`` and ``a/1.png``.
+    - One folder (``masks=None``): files of one name but for ``image_suffix`` and ``mask_suffix``.
+    - Two patterns, such as ``"data/*/rgb/*.jpg"`` and ``"data/*/gt/*_mask.png"``: files for which the wildcards stand
+      for the same. ``**/`` stands for any folders.
+    - A list (``list_file``): a line an item with an image and its mask, below ``images`` and ``masks``.
 
     Args:
-        images: the folder of images.
-        masks: the folder of masks.
+        images: the folder of images, or a pattern.
+        masks: the folder of masks, or a pattern; None for the folder of the images.
         labels: what the mask values mean: `Labels`, or class names.
         resize: (height, width) to bring every item to: the image bilinear and antialiased, the mask nearest.
-        mask_suffix: what a mask's stem has more than its image's, such as ``"_mask"``.
-        values: what a value in the files becomes, where it is not the class id: ``{1: 0, 2: 1, 0: 255}`` for ids that
-            start at 1, with 0 for void. Values that it does not name stay.
+        image_suffix: what an image's stem has more than the name it shares with its mask, such as ``"_rgb"``.
+        mask_suffix: likewise of a mask, such as ``"_mask"``.
+        list_file: a text file in UTF-8 whose lines name an image and its mask, apart by white space, a tab, a comma or
+            a semicolon. Only files below the two folders are read.
+        values: short for ``Labels(..., values=values)``: ``{1: 0, 2: 1, 0: 255}`` for ids that start at 1, with 0 for
+            void.
         ignore_colors: colours of colour masks that mean "not labelled".
-        groups: the group of an image's stem, for splits that keep groups together:
-            ``groups=lambda stem: stem.split("_")[0]``.
+        groups: the group of an item's id, for splits that keep groups together:
+            ``groups=lambda name: name.split("_")[0]``.
         strict: False keeps the pairs that there are and passes over files without a partner and second files of one
             name; `pairing` holds them.
 
     Attributes:
         pairing: the pairs, and the files that have no partner.
-        values: what values in the files become, as given or as found (``{255: 1}``).
 
     Raises:
-        MissingFileError: no such folder.
-        DataError: unpaired files (the first ten are named), no files; on reading, a broken file, or one of another
-            pixel type or number of channels than the first.
+        MissingFileError: no such folder or list, or files that a list names and that are not there.
+        DataError: unpaired files (the first ten are named), no files, a line of a list that cannot be (its number is
+            named); on reading, a broken file, or one of another pixel type or number of channels than the first.
         LabelError: on reading, mask values or colours that the labels do not hold; the file is named.
 
     Example:
         >>> FolderDataset("data/camvid/train", "data/camvid/trainannot", [*"abcdefghijkl"])
         FolderDataset(4 items, 12 classes)
+        >>> FolderDataset("data/camvid/*/*.png", "data/camvid/*annot/*.png", [*"abcdefghijkl"]).ids[0]
+        'train/0001TP_000000'
     """
 
     def __init__(
         self,
         images: str | os.PathLike[str],
-        masks: str | os.PathLike[str],
+        masks: str | os.PathLike[str] | None,
         labels: Labels | Sequence[str],
         *,
         resize: tuple[int, int] | None = None,
+        image_suffix: str = "",
         mask_suffix: str = "",
+        list_file: str | os.PathLike[str] | None = None,
         values: Mapping[int, int] | None = None,
         ignore_colors: Iterable[Sequence[int]] = (),
         groups: Callable[[str], str] | None = None,
         strict: bool = True,
     ) -> None:
-        labels = labels if isinstance(labels, Labels) else Labels(labels)
+        labels = _with_values(labels if isinstance(labels, Labels) else Labels(labels), values)
         if labels.task == "multilabel":
             raise InputError(
                 "a file holds one class a pixel; for a multilabel task write a data set whose masks are (K, H, W)"
             )
-        self.images, self.masks = _folder("images", images), _folder("masks", masks)
         self.resize = None if resize is None else check_size("resize", resize)
-        found = pair_folders(self.images, self.masks, mask_suffix=mask_suffix)
+        found = _find_pairs(images, masks, image_suffix, mask_suffix, list_file)
         self.pairing: Pairing = found.check() if strict else found.check_any()
         self._pairs = self.pairing.pairs
         self._ignore_colors = [tuple(color) for color in ignore_colors]
         ids = self.pairing.ids
         names = None if groups is None else [groups(name) for name in ids]
         super().__init__(labels, ids, groups=names, files=self._pairs)
-        self._strict = strict
-        self._has_255_for_1 = values is None and self._looks_like_0_and_255()
-        self.values: Mapping[int, int] = {255: 1} if self._has_255_for_1 else dict(values or {})
-        self._table = _value_table(self.values, labels)
+        self._guessed_255 = False
+        if labels.values is None and len(labels.value_names) == 2 and labels.ignore_index == 255:
+            self._guessed_255 = self._looks_like_0_and_255(strict)
+            self.labels = _with_values(labels, {255: 1} if self._guessed_255 else {})
         self._channels = image_array(self._pairs[0][0]).shape[2] if strict else None
 
     def __getitem__(self, index: int) -> Item:
@@ -107,14 +123,13 @@ class FolderDataset(SegmentationDataset):
         return as_item(image, ids, self.resize)
 
     def _ids(self, mask: NDArray[Any], path: Path) -> NDArray[Any]:
-        if self._has_255_for_1 and (mask == 1).any():
+        if self._guessed_255 and (mask == 1).any():
             raise LabelError(
                 f"{path} holds the value 1, the masks looked at first hold 0 and 255 alone: is 255 the class "
                 f"{self.labels.value_names[1]!r}, or not labelled? Pass `values={{255: 1}}` or `values={{}}`"
             )
-        mask = mask if self._table is None else self._table[mask]
         try:
-            return self.labels.check(mask, where=str(path))
+            return self.labels.map_values(mask, where=str(path))
         except LabelError as error:
             raise LabelError(
                 f"{error}{_of_jpeg(path)}. `values={{...}}` (on the command line --values) maps what is in the files"
@@ -128,40 +143,51 @@ class FolderDataset(SegmentationDataset):
             hint = ". Its channels are equal: if these are ids, save it as 8-bit grey" if grey else ""
             raise LabelError(f"{error}{_of_jpeg(path)}{hint}") from None
 
-    def _looks_like_0_and_255(self) -> bool:
+    def _looks_like_0_and_255(self, strict: bool) -> bool:
         """Whether sampled masks hold 255 and, but for 0, nothing else: then it is no void, but the second value."""
-        if len(self.labels.value_names) != 2 or self.labels.ignore_index != 255:
-            return False
-        found = np.zeros(256, bool)
+        found: set[int] = set()
         for _, path in self._pairs[:: max(1, len(self._pairs) // _LOOKED_AT)]:
             try:
                 mask = mask_array(path, colors=True)
             except DataError:
-                if self._strict:
+                if strict:
                     raise
                 continue
             if mask.ndim == 3:
                 return False
-            found[mask] = True
-        return bool(found[255] and not found[1:255].any())
+            found |= set(np.unique(mask).tolist())
+        return 255 in found and found <= {0, 255}
 
 
-def _folder(argument: str, folder: str | os.PathLike[str]) -> Path:
-    path = Path(folder)
+def _with_values(labels: Labels, values: Mapping[int, int] | None) -> Labels:
+    if values is None:
+        return labels
+    return Labels(labels.names, labels.palette, labels.ignore_index, labels.task, values)
+
+
+def _find_pairs(
+    images: str | os.PathLike[str],
+    masks: str | os.PathLike[str] | None,
+    image_suffix: str,
+    mask_suffix: str,
+    list_file: str | os.PathLike[str] | None,
+) -> Pairing:
+    first, second = Path(images), Path(images if masks is None else masks)
+    wild = is_pattern(first) or is_pattern(second)
+    if (wild or list_file is not None) and (image_suffix or mask_suffix):
+        raise InputError("`image_suffix` and `mask_suffix` are for folders; patterns and lists name their files fully")
+    if list_file is not None:
+        return pair_list(Path(list_file), _folder("images", first), _folder("masks", second))
+    if wild:
+        return pair_patterns(first, second)
+    first, second = _folder("images", first), _folder("masks", second)
+    return pair_folders(first, second, image_suffix=image_suffix, mask_suffix=mask_suffix)
+
+
+def _folder(argument: str, path: Path) -> Path:
     if not path.is_dir():
         raise MissingFileError(f"`{argument}`: no folder {path}; give the folder that holds the {argument}")
     return path
-
-
-def _value_table(values: Mapping[int, int], labels: Labels) -> NDArray[Any] | None:
-    """The class id of each of the 256 values of a file; None where every value stays."""
-    if not values:
-        return None
-    table = np.arange(256).astype(labels.mask_dtype)
-    for value, becomes in values.items():
-        check_int("values", value, minimum=0, maximum=255)
-        table[value] = labels.check(np.array([check_int("values", becomes)]), where="`values`")[0]
-    return table
 
 
 def _of_jpeg(path: Path) -> str:

@@ -50,8 +50,7 @@ class Folders:
         train = self._open(self.images, self.masks, labels, self.values)
         if self.val_images is not None and self.val_masks is not None:
             # Where 255 is void in training it is so in validation, even in masks of background and void alone.
-            values = self.values if train.values else {}
-            return train, self._open(self.val_images, self.val_masks, labels, values)
+            return train, self._open(self.val_images, self.val_masks, train.labels, self.values)
         if self.val_images is not None or self.val_masks is not None:
             raise InputError("validation images and masks belong together: give both `val_images` and `val_masks`")
         if len(train) < 2:
@@ -64,13 +63,18 @@ class Folders:
         return first, second
 
     def whole(self, known: Labels | None) -> SegmentationDataset:
-        """All images; their labels are ``known`` (the model's) where the folders name none."""
+        """All images; their labels are ``known`` (the model's) where the folders name none, or the same classes.
+
+        What the values of mask files become is then known from the training, and not guessed again.
+        """
         if self.val_images is not None or self.val_masks is not None:
             raise InputError("`val_images` and `val_masks` are for training; name the folders to judge on as `images`")
         return self._open(self.images, self.masks, self._labels(known), self.values)
 
     def _labels(self, known: Labels | None) -> Labels:
         labels = known if self.labels is None else read_labels(self.labels)
+        if labels is not None and known is not None and labels.values is None and labels.names == known.names:
+            labels = known
         if labels is None:
             raise InputError(
                 "`labels` are needed to read masks: class names in the order of their ids, such as 'road,car', or a "

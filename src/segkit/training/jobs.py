@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segkit._checks import check_choice, check_number, listed
-from segkit._files import check_writable, write_atomic, write_json
+from segkit._files import check_writable, folder_lock, write_atomic, write_json
 from segkit.datasets import SegmentationDataset, create_dataset, read_image
 from segkit.device import Device
 from segkit.errors import InputError
@@ -21,6 +21,7 @@ from segkit.labels import Labels
 from segkit.models import UNet
 from segkit.report import overlay
 from segkit.training.balance import balanced_weights
+from segkit.training.checkpoint import LAST
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.folders import Folders
 from segkit.training.history import History
@@ -94,13 +95,21 @@ def train(
     if balance:
         chosen["class_weights"] = balanced_weights(parts[0], parts[0].labels, power=balance)
     trainer = Trainer(model, seed=seed, out=out, **chosen)
-    history = trainer.fit(*parts, resume=resume)
     if isinstance(dataset, Folders):
-        write_json(out / "split.json", {"train": list(parts[0].ids), "val": list(parts[1].ids)})
+        _write_split(out, parts)
+    history = trainer.fit(*parts, resume=resume)
     result = trainer.evaluate(parts[1])
     trainer.save(out / "model")
     result.report(out / "report.html", title=f"{_named(dataset)}: val", train=parts[0])
     return history, result
+
+
+def _write_split(out: Path, parts: tuple[SegmentationDataset, SegmentationDataset]) -> None:
+    """Before the training, so that a run that is cut short has it too."""
+    if (out / LAST).exists():  # of a run that goes on, or that will not be replaced
+        return
+    with folder_lock(check_writable(out)):
+        write_json(out / "split.json", {"train": list(parts[0].ids), "val": list(parts[1].ids)})
 
 
 def evaluate_model(
