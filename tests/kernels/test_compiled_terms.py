@@ -168,3 +168,9 @@ def test_compiled_by_torch_it_is_the_definition() -> None:
         inside = loss(logits, target)
     torch.testing.assert_close(inside, create_loss("cross_entropy + dice")(logits, target))
     torch._dynamo.reset()
+
+
+def test_more_classes_than_registers_are_refused_with_a_reason() -> None:
+    logits, target = torch.zeros(1, 33, 2, 2), torch.zeros((1, 2, 2), dtype=torch.uint8)
+    with Device("cpu", kernels="compiled"), pytest.raises(KernelError, match="at most 32 classes, not for 33"):
+        softmax_terms(logits, target)

@@ -29,6 +29,7 @@ _softmax.register(
     "compiled",
     _fused_softmax.form("compiled", compiled.softmax_sums, compiled.softmax_gradient),
     unavailable=compiled.unavailable,
+    refuse=compiled.refuse_softmax,
 )
 _softmax.register(
     "triton",

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.kernels.cpu._memory import empty_like
 from segkit.kernels.cpu._slices import label_error, valid_pixels, wide_dtype
 
-__all__ = ["sigmoid_gradient", "sigmoid_sums", "softmax_gradient", "softmax_sums", "unavailable"]
+__all__ = ["refuse_softmax", "sigmoid_gradient", "sigmoid_sums", "softmax_gradient", "softmax_sums", "unavailable"]
 
 Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
-SLICE = 1 << 18
-"""Logits a slice: they and their powers, which are kept beside them, are 2 MB in float32."""
+SLICE = 1 << 20
+"""Logits a slice: 4 MB in float32. Smaller ones would stay in cache, but each waits for every thread."""
+
+MOST_CLASSES = 32
+"""Their planes are written out one by one: more would fit no registers, and take minutes to compile."""
 
 _COMPILER = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "cl")), None)
 
@@ -35,9 +39,16 @@ def unavailable(device: torch.device) -> str | None:
     return None if _COMPILER else "there is no C++ compiler (g++ or clang++; or name one in CXX)"
 
 
+def refuse_softmax(logits: Tensor, *_: Any, **_options: Any) -> str | None:
+    """Why the sums over classes cannot be taken of these logits, or None."""
+    if logits.shape[1] > MOST_CLASSES:
+        return f"made for at most {MOST_CLASSES} classes, not for {logits.shape[1]}"
+    return None
+
+
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=True)
+    return torch.compile(function, dynamic=None)
 
 
 class _Part(NamedTuple):
@@ -68,6 +79,8 @@ def _parts(logits: Tensor, target: Tensor, ignore_index: int) -> Iterator[_Part]
             numbers = labels.to(wide_dtype(logits)).masked_fill_(~valid, -1).contiguous()
             count, values = int(valid.sum()), 2 if planes else classes
             wrong = numbers.max().item() >= values or int((numbers >= 0).sum()) != count
+            for item in (part, numbers):  # classes are what a compiled form is made for, pixels may be any number
+                torch._dynamo.maybe_mark_dynamic(item, item.ndim - 1)
             yield _Part(image, place, part, numbers, count, wrong)
 
 
@@ -141,26 +154,53 @@ def _descent(
     slopes: tuple[Tensor, Tensor, Tensor],
     function: Callable[..., Any],
     table: Tensor,
+    *,
+    by_plane: bool,
 ) -> Tensor:
-    """The gradient that ``function`` writes for each slice."""
-    gradient = torch.empty_like(logits)
+    """The gradient that ``function`` writes for each slice: to one tensor, or to a tensor a class."""
+    gradient = empty_like(logits)
     options = call.options(logits, table)
     slope, inside, size = (item.to(table.dtype).contiguous() for item in slopes)
     for part in _parts(logits, target, call.ignore_index):
         direct = _writable(gradient, part)
         out = torch.empty_like(part.logits) if direct is None else direct
-        _compiled(function)(out, part.logits, part.labels, slope, inside, size, *options)
+        # Of a tensor that is written plane by plane torch would make each plane anew, and copy them all after.
+        planes = out.unbind(0) if by_plane else (out,)
+        for plane in planes:
+            torch._dynamo.maybe_mark_dynamic(plane, plane.ndim - 1)
+        _compiled(function)(planes, part.logits, part.labels, slope, inside, size, *options)
         if direct is None:
             gradient[part.image, :, part.rows] = out.view(len(out), -1, logits.shape[3])
     return gradient
 
 
-def _softmax(logits: Tensor, labels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits below the pixel's highest, their powers, and the sum of these; of zeros where ignored."""
-    wide = torch.where(labels >= 0, logits.to(dtype), 0.0)
-    below = wide - wide.amax(0)
-    powers = below.exp()
-    return below, powers, powers.sum(0)
+class _Pixels(NamedTuple):
+    """Some pixels, a plane a class: one loop over the pixels then does all, with the classes in registers."""
+
+    below: list[Tensor]  # logits below the pixel's highest; 0 where ignored
+    powers: list[Tensor]
+    total: Tensor  # the sum of the powers
+    marks: list[Tensor]  # where the class is the target
+    valid: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, dtype: torch.dtype) -> _Pixels:
+        valid = labels >= 0
+        planes = [torch.where(valid, plane.to(dtype), 0.0) for plane in logits.unbind(0)]
+        top = reduce(torch.maximum, planes)
+        below = [plane - top for plane in planes]
+        powers = [plane.exp() for plane in below]
+        return cls(below, powers, reduce(torch.add, powers), [labels == k for k in range(len(planes))], valid)
+
+    def probs(self) -> list[Tensor]:
+        """The probabilities, 0 where ignored."""
+        share = torch.where(self.valid, 1 / self.total, 0.0)
+        return [plane * share for plane in self.powers]
+
+    def of_target(self, values: Iterable[Tensor]) -> Tensor:
+        """Of a plane, or a number, a class, what the target's has; 0 where ignored."""
+        pairs = zip(self.marks, values, strict=True)
+        return reduce(lambda chosen, pair: torch.where(pair[0], pair[1], chosen), pairs, torch.zeros_like(self.total))
 
 
 def _softmax_slice(
@@ -175,28 +215,29 @@ def _softmax_slice(
     weighted: bool,
     smoothed: bool,
 ) -> Tensor:
-    below, powers, total = _softmax(logits, labels, sharp.dtype)
-    marks, valid = labels == ids[:, None], labels >= 0
+    pixels = _Pixels.of(logits, labels, sharp.dtype)
     loss = weight = sharp.new_zeros(())
     intersection = predicted = present = torch.zeros_like(sharp)
     if cross_entropy:
-        pull = torch.where(marks, sharp[:, None], 0.0).sum(0) if weighted else sharp[0]
-        pixels = pull * (total.log() - torch.where(marks, below, 0.0).sum(0))
+        logs = pixels.total.log()
+        values = (logs - pixels.of_target(pixels.below)) * (pixels.of_target(sharp.unbind(0)) if weighted else sharp[0])
         if smoothed:
-            pixels = pixels + ((total.log() - below) * even[:, None]).sum(0)
-        loss = torch.where(valid, pixels, 0.0).sum()
+            shares = zip(pixels.below, even.unbind(0), strict=True)
+            values = values + reduce(torch.add, [(logs - plane) * share for plane, share in shares])
+        loss = torch.where(pixels.valid, values, 0.0).sum()
     if regions or weighted:
-        present = marks.to(sharp.dtype).sum(1)
+        present = torch.stack([mark.to(sharp.dtype).sum() for mark in pixels.marks])
         weight = (present * weights).sum() * cross_entropy
     if regions:
-        share = torch.where(valid, 1 / total, 0.0)
-        intersection = torch.where(marks, powers * share, 0.0).sum(1)
-        predicted = (powers * share).sum(1)
+        probs = pixels.probs()
+        chosen = [torch.where(mark, plane, 0.0) for mark, plane in zip(pixels.marks, probs, strict=True)]
+        intersection = torch.stack([plane.sum() for plane in chosen])
+        predicted = torch.stack([plane.sum() for plane in probs])
     return torch.cat([torch.stack([loss, weight]), intersection, predicted, present * regions])
 
 
 def _softmax_gradient_slice(
-    out: Tensor,
+    out: tuple[Tensor, ...],
     logits: Tensor,
     labels: Tensor,
     slope: Tensor,
@@ -210,22 +251,21 @@ def _softmax_gradient_slice(
     weighted: bool,
     smoothed: bool,
 ) -> None:
-    _, powers, total = _softmax(logits, labels, sharp.dtype)
-    marks, valid = labels == ids[:, None], labels >= 0
-    probs = powers * torch.where(valid, 1 / total, 0.0)
-    factor = lift = torch.zeros_like(total)
+    pixels = _Pixels.of(logits, labels, sharp.dtype)
+    probs = pixels.probs()
+    factor = lift = torch.zeros_like(pixels.total)
     if cross_entropy:
-        pull = slope * (torch.where(marks, sharp[:, None], 0.0).sum(0) if weighted else sharp[0])
+        pull = slope * (pixels.of_target(sharp.unbind(0)) if weighted else sharp[0])
         factor, lift = pull + slope * even.sum(), factor - pull
     if regions:
-        own = torch.where(marks, probs * inside[:, None], 0.0).sum(0)
-        factor, lift = factor - own - (probs * size[:, None]).sum(0), lift + own
-        result = probs * (factor + size[:, None])
-    else:
-        result = probs * factor
-    if cross_entropy and smoothed:
-        result = result - torch.where(valid, slope * even[:, None], 0.0)
-    out.copy_(torch.where(marks, result + lift, result))
+        own = pixels.of_target(plane * slant for plane, slant in zip(probs, inside.unbind(0), strict=True))
+        shares = reduce(torch.add, [plane * slant for plane, slant in zip(probs, size.unbind(0), strict=True)])
+        factor, lift = factor - own - shares, lift + own
+    for k, plane in enumerate(probs):
+        result = plane * (factor + size[k] if regions else factor)
+        if cross_entropy and smoothed:
+            result = result - torch.where(pixels.valid, slope * even[k], 0.0)
+        out[k].copy_(torch.where(pixels.marks[k], result + lift, result))
 
 
 def _sigmoid_slice(
@@ -262,7 +302,7 @@ def _sigmoid_slice(
 
 
 def _sigmoid_gradient_slice(
-    out: Tensor,
+    out: tuple[Tensor, ...],
     logits: Tensor,
     labels: Tensor,
     slope: Tensor,
@@ -286,7 +326,7 @@ def _sigmoid_gradient_slice(
     if regions:
         pull = size[:, None] + torch.where(ones, inside[:, None], 0.0)
         result = result + pull * probs * (1 - probs)
-    out.copy_(torch.where(valid, result, 0.0))
+    out[0].copy_(torch.where(valid, result, 0.0))
 
 
 def softmax_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
@@ -298,7 +338,9 @@ def softmax_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
 def softmax_gradient(slopes: tuple[Tensor, Tensor, Tensor], logits: Tensor, target: Tensor, *options: Any) -> Tensor:
     """The gradient of `softmax_sums`; the formula stands at `cpu.softmax.softmax_gradient`."""
     call = _Call(*options)
-    return _descent(logits, target, call, slopes, _softmax_gradient_slice, call.table(logits, logits.shape[1]))
+    return _descent(
+        logits, target, call, slopes, _softmax_gradient_slice, call.table(logits, logits.shape[1]), by_plane=True
+    )
 
 
 def sigmoid_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
@@ -310,4 +352,6 @@ def sigmoid_sums(logits: Tensor, target: Tensor, *options: Any) -> Sums:
 def sigmoid_gradient(slopes: tuple[Tensor, Tensor, Tensor], logits: Tensor, target: Tensor, *options: Any) -> Tensor:
     """The gradient of `sigmoid_sums`."""
     call = _Call(*options)
-    return _descent(logits, target, call, slopes, _sigmoid_gradient_slice, call.table(logits, logits.shape[1], 2))
+    return _descent(
+        logits, target, call, slopes, _sigmoid_gradient_slice, call.table(logits, logits.shape[1], 2), by_plane=False
+    )

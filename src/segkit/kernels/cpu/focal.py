@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segkit.kernels.cpu import sigmoid, softmax
+from segkit.kernels.cpu._memory import empty_like
 from segkit.kernels.cpu._slices import wide_dtype
 
 __all__ = ["focal_gradient", "focal_sums"]
@@ -75,7 +76,7 @@ def _pixels(part: softmax._Slice, weights: Tensor | None) -> Tensor | None:
 def _softmax_gradient(
     slope: Tensor, logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float, ignore_index: int
 ) -> Tensor:
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     for part in softmax._slices(logits, target, ignore_index):
         probs, chosen, logs = _true(part)
         rest = (1 - chosen).clamp_(min=torch.finfo(chosen.dtype).tiny)
@@ -114,7 +115,7 @@ def _own(part: sigmoid._Slice, weights: Tensor | None) -> Tensor:
 def _sigmoid_gradient(
     slope: Tensor, logits: Tensor, target: Tensor, weights: Tensor | None, gamma: float, ignore_index: int
 ) -> Tensor:
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     for part in sigmoid._slices(logits, target, ignore_index):
         signs = 2 * part.marks - 1
         signed = part.logits * signs

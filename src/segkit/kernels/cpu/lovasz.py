@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segkit.kernels.cpu import softmax
+from segkit.kernels.cpu._memory import empty, empty_like
 from segkit.kernels.cpu._slices import label_error, valid_pixels, wide_dtype
 
 __all__ = ["lovasz_gradient", "lovasz_sums"]
@@ -40,7 +41,7 @@ def lovasz_sums(
 
 
 def _softmax_sums(logits: Tensor, target: Tensor, per_image: bool, ignore_index: int) -> tuple[Tensor, Array, Array]:
-    scores = torch.empty(logits.shape, dtype=wide_dtype(logits))
+    scores = empty(tuple(logits.shape), wide_dtype(logits))
     for part in softmax._slices(logits, target, ignore_index):
         scores[part.image, :, part.rows] = softmax._probs(part).view(logits.shape[1], -1, logits.shape[3])
     valid, labels = valid_pixels(target, ignore_index).numpy(), target.numpy()
@@ -55,7 +56,7 @@ def _softmax_sums(logits: Tensor, target: Tensor, per_image: bool, ignore_index:
 
 
 def _hinge_sums(logits: Tensor, target: Tensor, per_image: bool, ignore_index: int) -> tuple[Tensor, Array, Array]:
-    scores = torch.empty(logits.shape, dtype=wide_dtype(logits)).copy_(logits)
+    scores = empty(tuple(logits.shape), wide_dtype(logits)).copy_(logits)
     valid, labels = valid_pixels(target, ignore_index).numpy(), target.numpy()
     if (valid & (labels != 0) & (labels != 1)).any():
         raise label_error(target, 2, ignore_index)
@@ -186,7 +187,7 @@ def lovasz_gradient(
         per_image: see ``logits``.
         ignore_index: see ``logits``.
     """
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     if target.ndim == 4:
         for image in range(len(logits)):
             gradient[image] = steps[image] * slope[image if per_image else 0][:, None, None]

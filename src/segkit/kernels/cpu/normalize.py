@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from segkit.kernels.cpu._memory import empty
 from segkit.kernels.reference.normalize import memory_format, wide_dtype
 from segkit.metrics._threads import share
 
@@ -25,7 +26,7 @@ def normalize(
     image: Tensor, mean: Tensor, std: Tensor, scale: float, dtype: torch.dtype, channels_last: bool
 ) -> Tensor:
     """``(image / scale - mean) / std`` in ``dtype``, in the layout that was asked for."""
-    out = torch.empty(image.shape, dtype=dtype, memory_format=memory_format(channels_last))
+    out = empty(tuple(image.shape), dtype, memory_format(channels_last))
     if not out.numel():
         return out
     image = image.contiguous(memory_format=memory_format(channels_last))  # while its values are still small

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.kernels.cpu._memory import empty_like
 from segkit.kernels.cpu._slices import label_error, row_slices, valid_pixels, wide_dtype
 
 __all__ = ["sigmoid_gradient", "sigmoid_sums"]
@@ -91,7 +92,7 @@ def sigmoid_gradient(
 ) -> Tensor:
     """The gradient of a scalar with respect to the logits, from its slopes with respect to the `Terms`."""
     slope, inside, size = (item.to(wide_dtype(logits)) for item in slopes)
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     for part in _slices(logits, target, ignore_index):
         probs = part.logits.sigmoid()
         result = torch.zeros_like(probs)

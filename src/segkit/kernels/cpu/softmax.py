@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segkit.kernels.cpu._memory import empty_like
 from segkit.kernels.cpu._slices import row_slices, valid_pixels, wide_dtype
 
 __all__ = ["softmax_gradient", "softmax_sums"]
@@ -147,7 +148,7 @@ def softmax_gradient(
     weights = torch.ones(classes, dtype=dtype) if class_weights is None else class_weights.to(dtype)
     sharp = slope * (1 - label_smoothing) * weights * cross_entropy  # (K,), by target
     even = slope * label_smoothing * weights / classes * cross_entropy  # (K,), by class
-    gradient = torch.empty_like(logits)
+    gradient = empty_like(logits)
     for part in _slices(logits, target, ignore_index):
         probs = _probs(part)
         # What multiplies the probabilities, and what the target's class has in addition: a number, or (n,).
