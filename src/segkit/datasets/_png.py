@@ -1,0 +1,128 @@
+"""PNG: its chunks, walked without decoding, and colours of 16 bits a channel, which Pillow would narrow."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from segkit._extras import needed
+from segkit.datasets._header import Array, check_area, file_size
+from segkit.datasets._tiff import exif_orientation
+from segkit.errors import DataError
+
+__all__ = ["PngHeader", "png_header", "wide_png_pixels"]
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_HIGHEST_CHUNK = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """Size, bits and colour type as the file has them, and what its other chunks say of how it is shown."""
+
+    width: int
+    height: int
+    bits: int
+    color_type: int
+    transparent: bool = False
+    animated: bool = False
+    orientation: int = 1
+
+    @property
+    def channels(self) -> int:
+        """How many channels the picture has once a palette is turned into colours."""
+        if self.color_type == 3:
+            return 4 if self.transparent else 3
+        return _CHANNELS[self.color_type]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it has 16 bits in several channels."""
+        return self.bits == 16 and self.color_type != 0
+
+
+def png_header(file: BinaryIO, path: Path, *, start_only: bool = False) -> PngHeader:
+    """What the chunks of an open PNG say; with ``start_only`` its first chunk alone (size, bits, colour type)."""
+    file.seek(8)
+    size = file_size(file)
+    kind, length = _chunk(file)
+    if kind != b"IHDR" or length != 13:
+        raise ValueError("no header where a PNG has one")
+    width, height, bits, color_type = struct.unpack(">IIBB", file.read(10))
+    if color_type not in _CHANNELS or bits not in (1, 2, 4, 8, 16) or not width or not height:
+        raise ValueError(f"a header of {width}x{height} with {bits} bits and colour type {color_type}")
+    check_area(path, (height, width, _CHANNELS[color_type]), 2 if bits == 16 else 1)
+    found = PngHeader(width, height, bits, color_type)
+    if start_only:
+        return found
+    more: dict[str, int] = {}
+    for kind, at, length in _chunks(file, size):
+        if kind == b"tRNS":
+            more["transparent"] = True
+        elif kind == b"acTL":
+            file.seek(at)
+            more["animated"] = length == 8 and struct.unpack(">I", file.read(4))[0] > 1
+        elif kind == b"eXIf":
+            file.seek(at)
+            more["orientation"] = exif_orientation(file.read(length))
+    return PngHeader(
+        width,
+        height,
+        bits,
+        color_type,
+        bool(more.get("transparent")),
+        bool(more.get("animated")),
+        more.get("orientation", 1),
+    )
+
+
+def _chunk(file: BinaryIO) -> tuple[bytes, int]:
+    length, kind = struct.unpack(">I4s", file.read(8))
+    return kind, length
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, place of the data, length) of each chunk up to the last; one that is cut off raises ValueError."""
+    at = 8
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            raise ValueError("the file ends before its last chunk")
+        length, kind = struct.unpack(">I4s", head)
+        if at + 12 + length > size:
+            raise ValueError(f"the file ends inside its chunk {kind!r}")
+        yield kind, at + 8, length
+        if kind == b"IEND":
+            return
+        at += 12 + length
+
+
+def wide_png_pixels(file: BinaryIO, path: Path, header: PngHeader) -> Array:
+    """The pixels ``(H, W, C)`` of a PNG with 16 bits in several channels, uint16, as stored.
+
+    Each chunk's checksum is looked at before the decoder sees it.
+
+    Raises:
+        DataError: damaged bytes.
+        MissingExtraError: imagecodecs is not installed.
+    """
+    kinds = {2: "16-bit RGB", 4: "16-bit grey with alpha", 6: "16-bit RGBA"}
+    with needed("images", f"reading {path} ({kinds[header.color_type]}, which would be narrowed to 8 bits without it)"):
+        import imagecodecs
+    for kind, at, length in _chunks(file, file_size(file)):
+        file.seek(at - 4)
+        data = file.read(length + 4)
+        if struct.unpack(">I", file.read(4))[0] != zlib.crc32(data):
+            raise ValueError(f"the chunk {kind!r} is damaged")
+    file.seek(0)
+    pixels = np.asarray(imagecodecs.png_decode(file.read()))
+    if pixels.dtype != np.uint16 or pixels.shape != (header.height, header.width, header.channels):
+        raise DataError(f"cannot read {path}: {pixels.shape} of {pixels.dtype} came out of {header.channels} channels")
+    return pixels
