@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -269,15 +270,16 @@ def test_logits_that_cannot_be_counted_are_refused(form: str) -> None:
 @pytest.mark.exhaustive
 def test_maps_of_more_than_two_billion_pixels() -> None:
     # Pages of zeros that nobody writes share one: the maps and logits need hardly any memory.
-    number = 2**31 + 1
+    size = (32769, 65537)
+    number = math.prod(size)
     pred, target = (torch.from_numpy(np.zeros(number, np.uint8)) for _ in range(2))
     pred[-1] = pred[2**31 - 1] = target[-1] = 1
     target[0] = 255
-    counts = confusion_matrix(pred.view(1, 1, -1), target.view(1, 1, -1), num_classes=2)
+    counts = confusion_matrix(pred.view(1, *size), target.view(1, *size), num_classes=2)
     assert counts.tolist() == [[number - 3, 1], [0, 1]]
-    logits = torch.from_numpy(np.zeros((1, 2, 1, number), np.float16))
-    logits[0, 1, 0, -1] = logits[0, 1, 0, 2**31 - 1] = 1.0
-    assert torch.equal(confusion_matrix_from_logits(logits, target.view(1, 1, -1)), counts)
+    logits = torch.from_numpy(np.zeros((1, 2, *size), np.float16))
+    logits.view(2, -1)[1, -1] = logits.view(2, -1)[1, 2**31 - 1] = 1.0
+    assert torch.equal(confusion_matrix_from_logits(logits, target.view(1, *size)), counts)
     assert torch.equal(argmax_labels(logits).view(-1), pred)
 
 
