@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,19 @@ class Normalize(nn.Module):
         if len(means) != len(stds) or not means:
             raise InputError(f"`mean` and `std` must have one value a channel; got {len(means)} and {len(stds)}")
         self.scale: float | None = None if scale is None else check_number("scale", scale, above=0)
+        self._values = {"mean": means, "std": stds}
         # Not saved with the weights: they are part of the configuration.
         self.register_buffer("mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(stds).view(-1, 1, 1), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move as every module does, but stay float32: a model of half the precision sees the same image."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, values in self._values.items():
+            buffer: Tensor = getattr(self, name)
+            if buffer.dtype != torch.float32:
+                setattr(self, name, torch.tensor(values, device=buffer.device).view(-1, 1, 1))
+        return self
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, H, W)`` of uint8, uint16 or floats to float32, normalised; see `segkit.kernels.normalize`."""
