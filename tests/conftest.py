@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: small tensors gain nothing from threads, and waiting ones steal a busy machine's cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,7 +60,37 @@ def _examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(mask).save(masks / f"0001TP_{number:06d}.png")
     shutil.copy(root / "data/camvid/train/0001TP_000000.png", root / "street.png")
     Image.open(root / "street.png").save(root / "street.jpg")
+    _write_volumes(root)
     return root
+
+
+def _write_volumes(root: Path) -> None:
+    """`scan.nii.gz` with `scan_labels.nii.gz`, and `data/Task99_Blobs`: four such volumes in the Decathlon's layout."""
+    import nibabel
+
+    rng = np.random.default_rng(0)
+    task = root / "data/Task99_Blobs"
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (task / folder).mkdir(parents=True)
+    place = np.moveaxis(np.indices((12, 16, 10)), 0, -1)
+    for number in range(5):
+        inside = np.abs((place - rng.uniform((5, 6, 4), (7, 10, 6))) / (4, 5, 3)).max(axis=-1) < 1
+        labels = (inside * np.where(place[..., 1] < 8, 1, 2)).astype(np.uint8)
+        values = (100 + 60 * labels + rng.normal(0, 10, labels.shape)).astype(np.float32)
+        make: Any = nibabel.Nifti1Image
+        image, mask = (make(array, np.diag([1.0, 1.0, 1.5, 1.0])) for array in (values, labels))
+        image.to_filename(task / f"images{'Tr' if number < 4 else 'Ts'}/blobs_{number:03d}.nii.gz")
+        if number < 4:
+            mask.to_filename(task / f"labelsTr/blobs_{number:03d}.nii.gz")
+    names = [f"blobs_{number:03d}.nii.gz" for number in range(4)]
+    content = {
+        "labels": {"0": "background", "1": "front", "2": "back"},
+        "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
+        "test": ["./imagesTs/blobs_004.nii.gz"],
+    }
+    (task / "dataset.json").write_text(json.dumps(content))
+    shutil.copy(task / f"imagesTr/{names[0]}", root / "scan.nii.gz")
+    shutil.copy(task / f"labelsTr/{names[0]}", root / "scan_labels.nii.gz")
 
 
 @pytest.fixture
