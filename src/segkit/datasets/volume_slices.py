@@ -61,7 +61,7 @@ class VolumeDataset(SegmentationDataset):
         MissingExtraError: nibabel is not installed.
 
     Example:
-        >>> data = VolumeDataset(["scan.nii.gz"], ["scan_labels.nii.gz"], ["background", "tissue"])
+        >>> data = VolumeDataset(["scan.nii.gz"], ["scan_labels.nii.gz"], ["background", "front", "back"])
         >>> image, mask = data[0]
         >>> len(data), image.shape, image.dtype, mask.shape
         (10, torch.Size([1, 12, 16]), torch.float32, torch.Size([12, 16]))
@@ -185,7 +185,7 @@ def whole_volumes(dataset: Pairs) -> tuple[VolumeDataset, list[int]]:
         InputError: no data set of volumes, or only some slices of a volume: it could not be judged as a whole.
 
     Example:
-        >>> data = VolumeDataset(["scan.nii.gz"], ["scan_labels.nii.gz"], ["background", "tissue"])
+        >>> data = VolumeDataset(["scan.nii.gz"], ["scan_labels.nii.gz"], ["background", "front", "back"])
         >>> whole_volumes(data)[1]
         [0]
     """
