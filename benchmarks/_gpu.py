@@ -51,7 +51,12 @@ def forms(call: Callable[[], object]) -> tuple[object, object]:
 def check_losses() -> None:
     """Losses and gradients of the Triton forms against the definition, over every shape, dtype and layout."""
     for title, logits, target in batches():
-        for name, options in (("cross_entropy + dice", {}), ("cross_entropy", {"label_smoothing": 0.1})):
+        for name, options in (
+            ("cross_entropy + dice", {}),
+            ("cross_entropy", {"label_smoothing": 0.1}),
+            ("focal", {}),
+            ("lovasz", {}),
+        ):
             loss = create_loss(name, **options)
 
             def call(loss: torch.nn.Module = loss, x: Tensor = logits, y: Tensor = target) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,22 @@ for kind in ("softmax", "sigmoid"):
     CASES[f"focal {kind} 2"] = focal_case(kind, 2, torch.float16, "cropped", weighted=True)
 
 
+def lovasz_case(kind: str, classes: int, dtype: torch.dtype, layout: str, *, per_image: bool) -> Callable[[], object]:
+    def call() -> None:
+        logits, target = batch(classes, dtype, layout)
+        target = target if kind == "softmax" else torch.zeros(logits.shape, dtype=torch.bool)
+        losses, _, steps = forms.lovasz_sums(logits, target, per_image, 255, True)
+        forms.lovasz_gradient(torch.zeros_like(losses), steps, logits, target, per_image, 255)
+
+    return call
+
+
+for kind in ("softmax", "hinge"):
+    CASES[f"lovasz {kind} 19"] = lovasz_case(kind, 19, torch.float32, "contiguous", per_image=False)
+    CASES[f"lovasz {kind} 256"] = lovasz_case(kind, 256, torch.bfloat16, "channels_last", per_image=True)
+    CASES[f"lovasz {kind} 2"] = lovasz_case(kind, 2, torch.float16, "cropped", per_image=False)
+
+
 @pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
 @pytest.mark.parametrize("case", list(CASES))
 def test_nothing_spills_and_no_address_wraps(case: str, architecture: int) -> None:

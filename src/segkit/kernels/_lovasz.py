@@ -5,12 +5,13 @@ Arguments are checked by the losses; this function trusts them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segkit.kernels import cpu
+from segkit.kernels import cpu, triton
 from segkit.kernels._choice import Op
 from segkit.kernels._forms import Forms, explained
 from segkit.kernels.cpu.lovasz import lovasz_gradient, lovasz_sums
@@ -21,9 +22,13 @@ __all__ = ["LovaszTerms", "lovasz_terms"]
 
 _MOST_PIXELS = 1 << 31
 
+Unavailable = Callable[[torch.device], str | None]
+Refuse = Callable[..., str | None]
+
 _op = Op("lovasz_terms", reference.lovasz_terms)
 _forms: Forms[tuple[Tensor, Tensor, Tensor]] = Forms("lovasz_terms")
 _forms.enter("cpu", lovasz_sums, lovasz_gradient)
+_forms.enter("triton", triton.lovasz_sums, triton.lovasz_gradient)
 
 
 def lovasz_terms(logits: Tensor, target: Tensor, *, per_image: bool = False, ignore_index: int = 255) -> LovaszTerms:
@@ -102,15 +107,23 @@ _gradient_op.register_fake(_fake_gradient)
 _sums_op.register_autograd(_backward, setup_context=_setup)
 
 
-def _run_cpu(logits: Tensor, target: Tensor, per_image: bool, ignore_index: int) -> LovaszTerms:
-    slopes = torch.is_grad_enabled() and logits.requires_grad
-    losses, present, _ = _sums_op(logits, target, per_image, ignore_index, slopes, "cpu")
-    return LovaszTerms(losses, present)
-
-
 def _refuse(logits: Tensor, *_: Any, **_options: Any) -> str | None:
     pixels = logits.shape[0] * logits.shape[2] * logits.shape[3]
     return None if pixels < _MOST_PIXELS else f"made for less than 2^31 pixels, not for {pixels}"
 
 
-_op.register("cpu", _run_cpu, unavailable=cpu.unavailable, refuse=_refuse)
+def _refuse_triton(logits: Tensor, *_: Any, **_options: Any) -> str | None:
+    return _refuse(logits) or triton.refuse_terms(logits)
+
+
+def _register(form: str, unavailable: Unavailable, refuse: Refuse) -> None:
+    def run(logits: Tensor, target: Tensor, per_image: bool, ignore_index: int) -> LovaszTerms:
+        slopes = torch.is_grad_enabled() and logits.requires_grad
+        losses, present, _ = _sums_op(logits, target, per_image, ignore_index, slopes, form)
+        return LovaszTerms(losses, present)
+
+    _op.register(form, run, unavailable=unavailable, refuse=refuse)
+
+
+_register("cpu", cpu.unavailable, _refuse)
+_register("triton", triton.unavailable, _refuse_triton)

@@ -15,6 +15,8 @@ __all__ = [
     "confusion_matrix_from_logits",
     "focal_gradient",
     "focal_sums",
+    "lovasz_gradient",
+    "lovasz_sums",
     "refuse_float64",
     "refuse_terms",
     "sigmoid_gradient",
@@ -65,6 +67,20 @@ def focal_sums(*arguments: Any) -> tuple[Tensor, Tensor]:
 def focal_gradient(*arguments: Any) -> Tensor:
     """The gradient of `focal_sums` with respect to the logits, from the slope of the total."""
     from segkit.kernels.triton.focal import focal_gradient as run
+
+    return run(*arguments)
+
+
+def lovasz_sums(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The `LovaszTerms` of `reference.lovasz_terms`, and the slopes of the losses with respect to the scores."""
+    from segkit.kernels.triton.lovasz import lovasz_sums as run
+
+    return run(*arguments)
+
+
+def lovasz_gradient(*arguments: Any) -> Tensor:
+    """The gradient of `lovasz_sums` with respect to the logits, from the slopes of the losses."""
+    from segkit.kernels.triton.lovasz import lovasz_gradient as run
 
     return run(*arguments)
 
