@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, list_datasets
+from segkit.datasets._source import Archive, Source
+from segkit.datasets.ade20k import ADE20K
 from segkit.datasets.camvid import CamVid
+from segkit.datasets.cityscapes import Cityscapes
+from segkit.datasets.coco import CocoDataset
 from segkit.datasets.decathlon import Decathlon
 from segkit.datasets.folder import FolderDataset
 from segkit.datasets.inspection import DatasetReport, InspectedSplit, Problem, inspect_dataset
-from segkit.datasets.reading import read_image
+from segkit.datasets.oxford_pet import OxfordPet
+from segkit.datasets.pascal_voc import PascalVOC
+from segkit.datasets.polygons import polygon_mask, rle_mask
+from segkit.datasets.reading import ImageHeader, image_header, read_image, read_mask
 from segkit.datasets.splits import Subset, random_split
 from segkit.datasets.statistics import ClassStatistics, class_statistics
 from segkit.datasets.street_scenes import SceneObject, StreetScenes
@@ -16,17 +23,25 @@ from segkit.datasets.volume_slices import VolumeDataset, whole_volumes
 from segkit.datasets.volumes import Volume, read_label_volume, read_volume
 
 __all__ = [
+    "ADE20K",
+    "Archive",
     "CamVid",
+    "Cityscapes",
     "ClassStatistics",
+    "CocoDataset",
     "DatasetReport",
     "Decathlon",
     "FolderDataset",
+    "ImageHeader",
     "InspectedSplit",
     "Item",
+    "OxfordPet",
     "Pairs",
+    "PascalVOC",
     "Problem",
     "SceneObject",
     "SegmentationDataset",
+    "Source",
     "StreetScenes",
     "Subset",
     "Volume",
@@ -34,11 +49,15 @@ __all__ = [
     "VolumeReading",
     "class_statistics",
     "create_dataset",
+    "image_header",
     "inspect_dataset",
     "list_datasets",
+    "polygon_mask",
     "random_split",
     "read_image",
     "read_label_volume",
+    "read_mask",
     "read_volume",
+    "rle_mask",
     "whole_volumes",
 ]

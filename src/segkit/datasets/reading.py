@@ -19,7 +19,7 @@ from segkit.datasets._masks import class_ids, merged_ids
 from segkit.errors import SegkitError, ShapeError
 from segkit.labels import Labels
 
-__all__ = ["PathLike", "as_item", "check_same_size", "image_header", "read_image", "read_mask"]
+__all__ = ["ImageHeader", "PathLike", "as_item", "check_same_size", "image_header", "read_image", "read_mask"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
