@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ from numpy.typing import NDArray
 
 from segkit.datasets._base import Pairs
 from segkit.datasets._each import item_name
-from segkit.datasets._images import ENDINGS, image_array
+from segkit.datasets._images import ENDINGS, image_array, image_header
 from segkit.datasets.inspection._facts import Facts, Fault, ImageFacts, RawMask
 from segkit.datasets.inspection._hash import digest, fingerprint
-from segkit.datasets.inspection._raw import noted, raw_mask
+from segkit.datasets.inspection._raw import noted, raw_array, raw_mask
 from segkit.datasets.statistics import ItemCounts, as_array, count_item
 from segkit.errors import MissingFileError
 from segkit.labels import Labels
 
-__all__ = ["files_of", "is_pair", "look"]
+__all__ = ["files_of", "is_pair", "look", "shown_item"]
 
 
 def files_of(dataset: Pairs, index: int) -> tuple[Path, ...]:
@@ -144,17 +145,14 @@ def _is_cut(path: Path, error: Exception) -> bool:
 
 
 def _orientations(files: tuple[Path, ...]) -> tuple[int, int]:
-    from PIL import Image
+    return _orientation(files[0]), _orientation(files[1])
 
-    found = []
-    for path in files:
-        try:
-            with Image.open(path) as opened:
-                value = int(opened.getexif().get(0x0112, 1))
-        except Exception:  # a broken file is found where it is decoded
-            value = 1
-        found.append(value if 1 <= value <= 8 else 1)
-    return found[0], found[1]
+
+def _orientation(path: Path) -> int:
+    try:
+        return image_header(path).orientation
+    except Exception:  # a broken file is found where it is decoded
+        return 1
 
 
 def _image_facts(image: NDArray[Any]) -> ImageFacts:
@@ -170,3 +168,20 @@ def _image_facts(image: NDArray[Any]) -> ImageFacts:
 
 def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def shown_item(dataset: Pairs, index: int) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """An item to look at: the image ``(C, H, W)``, and its mask as it stands in its file; None for what is broken."""
+    files = files_of(dataset, index)
+    image = mask = None
+    with contextlib.suppress(Exception):  # then its files, each by itself
+        image, mask = (as_array(part) for part in dataset[index])
+    if not is_pair(files):
+        return image, mask
+    faults: list[Fault] = []
+    if image is None:
+        image = _try_image(files[0], faults)
+    try:
+        return image, raw_array(files[1])[0]
+    except Exception:
+        return image, mask

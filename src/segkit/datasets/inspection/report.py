@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 from segkit._checks import counted
 from segkit._html import Html, fragment, table, tag
 from segkit.datasets._base import Pairs
 from segkit.datasets.inspection._facts import Facts
-from segkit.datasets.inspection.problems import SEVERITIES, Problem, Severity
+from segkit.datasets.inspection._look import shown_item
+from segkit.datasets.inspection.problems import SEVERITIES, Place, Problem, Severity
 from segkit.datasets.statistics import ClassStatistics
 from segkit.labels import Labels
 
@@ -109,6 +112,14 @@ class DatasetReport:
                 values.setdefault(value, becomes)
         kept = self.labels
         return Labels(kept.names, kept.palette, kept.ignore_index, kept.task, values=values or None)
+
+    def show(self, place: Place) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """The image ``(C, H, W)`` and the mask of one of a problem's ``places``, as far as they can be read.
+
+        The mask is as it stands in its file: ids ``(H, W)``, or colours ``(H, W, 3)``.
+        """
+        number, index = place
+        return shown_item(self.datasets[number], index)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
