@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segkit.datasets import list_datasets
+    from segkit.datasets import inspect_dataset, list_datasets
     from segkit.device import Device
-    from segkit.inference import load
+    from segkit.inference import export, load
     from segkit.labels import Labels
     from segkit.losses import create_loss, list_losses
     from segkit.metrics import Evaluation, confusion_matrix, miou
-    from segkit.models import UNet, create_model, list_models
+    from segkit.models import UNet, create_model, list_encoders, list_models
     from segkit.training import Trainer
 
 __version__ = "0.1.0"
@@ -31,7 +31,10 @@ __all__ = [
     "confusion_matrix",
     "create_loss",
     "create_model",
+    "export",
+    "inspect_dataset",
     "list_datasets",
+    "list_encoders",
     "list_losses",
     "list_models",
     "load",
@@ -47,7 +50,10 @@ _HOMES = {
     "confusion_matrix": "metrics",
     "create_loss": "losses",
     "create_model": "models",
+    "export": "inference",
+    "inspect_dataset": "datasets",
     "list_datasets": "datasets",
+    "list_encoders": "models",
     "list_losses": "losses",
     "list_models": "models",
     "load": "inference",

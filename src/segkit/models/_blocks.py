@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvNormAct", "Norm", "Residual", "init_weights", "make_norm"]
+__all__ = ["ConvNormAct", "Norm", "Residual", "SeparableResidual", "init_weights", "make_norm"]
 
 Norm: TypeAlias = Literal["batch", "group", "instance"]
 
@@ -28,9 +28,20 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
 class ConvNormAct(nn.Sequential):
     """A bias-free convolution that keeps the size (or divides it by ``stride``), a norm and a ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, norm: Norm) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        norm: Norm,
+    ) -> None:
+        padding = dilation * (kernel // 2)
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False),
             make_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )
@@ -39,11 +50,11 @@ class ConvNormAct(nn.Sequential):
 class Residual(nn.Module):
     """Two 3x3 convolutions beside an identity (He et al. 2016, basic block); a 1x1 where the shape changes."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Norm) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, norm: Norm) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            ConvNormAct(in_channels, out_channels, stride=stride, norm=norm),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            ConvNormAct(in_channels, out_channels, stride=stride, dilation=dilation, norm=norm),
+            nn.Conv2d(out_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False),
             make_norm(norm, out_channels),
         )
         same = stride == 1 and in_channels == out_channels
@@ -61,6 +72,25 @@ class Residual(nn.Module):
         return out
 
 
+class SeparableResidual(nn.Module):
+    """A depthwise 5x5, a wide 1x1 and a narrow 1x1 convolution beside an identity; the stride stays."""
+
+    def __init__(self, channels: int, *, dilation: int = 1, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 5, padding=2 * dilation, dilation=dilation, groups=channels, bias=False),
+            make_norm(norm, channels),
+            ConvNormAct(channels, 2 * channels, kernel=1, norm=norm),
+            nn.Conv2d(2 * channels, channels, 1, bias=False),
+            make_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, channels, H, W)`` to the same shape."""
+        out: Tensor = torch.relu(x + self.body(x))
+        return out
+
+
 def init_weights(module: nn.Module) -> None:
     """Initialise convolutions for ReLU (He et al. 2015), and let each residual body begin as zero.
 
@@ -72,7 +102,7 @@ def init_weights(module: nn.Module) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
     for part in module.modules():
-        if isinstance(part, Residual):
+        if isinstance(part, Residual | SeparableResidual):
             last = part.body[-1]
             assert isinstance(last.weight, nn.Parameter)
             nn.init.zeros_(last.weight)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["upsample"]
+__all__ = ["enlarge", "upsample"]
 
 
 def upsample(x: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
@@ -30,6 +30,11 @@ def upsample(x: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
         return _enlarge(x, scale, size)
     out: Tensor = _Upsample.apply(x, scale, size)
     return out
+
+
+def enlarge(x: Tensor, scale: int) -> Tensor:
+    """Enlarge ``x`` ``scale`` times as `upsample` does, all of it."""
+    return x if scale == 1 else upsample(x, scale, (x.shape[-2] * scale, x.shape[-1] * scale))
 
 
 def _enlarge(x: Tensor, scale: int, size: tuple[int, int]) -> Tensor:

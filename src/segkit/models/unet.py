@@ -1,44 +1,48 @@
-"""U-Net: the default model."""
+"""U-Net: the default model, and its nested kin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
-from segkit._checks import check_choice, check_int, suggests
-from segkit.errors import InputError
-from segkit.models._blocks import NORMS, Norm
+from segkit._checks import suggests
+from segkit.models._assemble import USUAL_NAMES, prepare
+from segkit.models._blocks import Norm
 from segkit.models._models import MODELS
-from segkit.models.decoders import UNetDecoder
-from segkit.models.encoders import create_encoder
-from segkit.models.normalize import Normalize
+from segkit.models.decoders import UNetDecoder, UNetPlusPlusDecoder
+from segkit.models.decoders.unet import Upsampling
+from segkit.models.heads import DeepHead
 from segkit.models.segmenter import Segmenter
 
-__all__ = ["UNet"]
-
-_DECODER_CHANNELS = (128, 80, 48, 24)
-
-# The usual statistics of photographs: https://pytorch.org/vision/stable/models.html
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+__all__ = ["UNet", "UNetPlusPlus"]
 
 
 @MODELS.register("unet")
 class UNet(Segmenter):
-    """U-Net on a plain or a library encoder, for images of any size (after Ronneberger et al. 2015).
+    """U-Net on any encoder, for images of any size (after Ronneberger et al. 2015).
 
     Differs from the paper as practice has settled it: padded convolutions, a norm after each, nearest upsampling, and
-    a finest level at half the resolution, whose logits are upsampled.
+    a finest level at half the resolution (that of the encoder's finest map), whose logits are upsampled. The paper's
+    own shape is ``UNet(classes, encoder="classic", upsampling="transposed")``.
 
     Args:
         num_classes: logits a pixel: the number of classes, or 1 for a binary task.
         in_channels: channels of the image.
-        encoder: ``"plain"``, or a name of segmentation-models-pytorch such as ``"resnet34"``.
+        encoder: one of `list_encoders`: ``"plain"``, ``"resnet34"``, ``"tu-convnext_tiny"``.
         encoder_weights: pretrained weights of a library encoder, such as ``"imagenet"``.
+        encoder_options: the encoder's own options, such as ``{"output_stride": 16, "drop_path": 0.1}``.
+        frozen_stages: how many of the encoder's maps do not learn, finest first; see `Segmenter.freeze`.
         decoder_channels: one number a decoder level, coarsest first; None for (128, 80, 48, 24), or its last ones.
-        norm: ``"batch"``, ``"group"`` (for batches of one or two) or ``"instance"``.
-        mean: of the image a channel, after scaling to 0..1; None for ImageNet's (0.5 where there are not 3 channels).
-        std: likewise; None for ImageNet's (0.25).
+        decoder_stride: end at the encoder's map of this stride, such as 4: faster and coarser; None for the finest.
+        upsampling: ``"nearest"``, ``"bilinear"`` or ``"transposed"``.
+        attention: gates on the skips (Oktay et al. 2018).
+        deep_supervision: in training, logits of every level, each with a loss (Lee et al. 2015).
+        norm: ``"batch"``, ``"group"`` (for batches of one or two) or ``"instance"``; a library's encoder has its own.
+        mean: of the image a channel, after scaling to 0..1; None for that of the pretrained weights, else ImageNet's
+            (0.5 where there are not 3 channels).
+        std: likewise; else ImageNet's (0.25).
         scale: the integer that stands for 1.0; None for the full scale of uint8 or uint16 (4095 for 12-bit images).
 
     Raises:
@@ -51,17 +55,7 @@ class UNet(Segmenter):
         torch.Size([1, 11, 37, 53])
     """
 
-    @suggests(
-        classes="num_classes",
-        n_classes="num_classes",
-        out_channels="num_classes",
-        channels="in_channels",
-        in_chans="in_channels",
-        encoder_name="encoder",
-        backbone="encoder",
-        pretrained="encoder_weights",
-        weights="encoder_weights",
-    )
+    @suggests(**USUAL_NAMES)
     def __init__(
         self,
         num_classes: int,
@@ -69,43 +63,96 @@ class UNet(Segmenter):
         in_channels: int = 3,
         encoder: str = "plain",
         encoder_weights: str | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        frozen_stages: int = 0,
+        decoder_channels: Sequence[int] | None = None,
+        decoder_stride: int | None = None,
+        upsampling: Upsampling = "nearest",
+        attention: bool = False,
+        deep_supervision: bool = False,
+        norm: Norm = "batch",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        scale: float | None = None,
+    ) -> None:
+        start = prepare(
+            num_classes, in_channels, encoder, encoder_weights, encoder_options, frozen_stages, norm, mean, std, scale
+        )
+        decoder = UNetDecoder(
+            start.encoder.out_channels,
+            start.encoder.strides,
+            channels=decoder_channels,
+            norm=norm,
+            upsampling=upsampling,
+            attention=attention,
+            deep_supervision=deep_supervision,
+            stride=decoder_stride,
+        )
+        deep = DeepHead(decoder.level_channels, num_classes) if deep_supervision else None
+        super().__init__(
+            start.encoder,
+            decoder,
+            deep or nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
+            start.normalize,
+            num_classes=num_classes,
+            config=start.config(
+                "unet",
+                decoder_channels=decoder.level_channels[::-1],
+                decoder_stride=decoder_stride,
+                upsampling=upsampling,
+                attention=attention,
+                deep_supervision=deep_supervision,
+            ),
+        )
+        self.freeze(frozen_stages)
+
+
+@MODELS.register("unetplusplus")
+class UNetPlusPlus(Segmenter):
+    """U-Net++: nested skips (Zhou et al. 2018).
+
+    Args:
+        num_classes: logits a pixel.
+        in_channels: see `UNet`, also for the other arguments that are not described here.
+        encoder: likewise.
+        encoder_weights: likewise.
+        encoder_options: likewise.
+        frozen_stages: likewise.
+        decoder_channels: one number a row of nodes, finest first; None for (24, 48, 80, 128), or its first ones.
+        norm: likewise.
+        mean: likewise.
+        std: likewise.
+        scale: likewise.
+    """
+
+    @suggests(**USUAL_NAMES)
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        in_channels: int = 3,
+        encoder: str = "plain",
+        encoder_weights: str | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        frozen_stages: int = 0,
         decoder_channels: Sequence[int] | None = None,
         norm: Norm = "batch",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         scale: float | None = None,
     ) -> None:
-        num_classes = check_int("num_classes", num_classes, minimum=1)
-        in_channels = check_int("in_channels", in_channels, minimum=1)
-        check_choice("norm", norm, NORMS)
-        photographs = in_channels == 3
-        mean = list(mean) if mean is not None else list(_IMAGENET_MEAN) if photographs else [0.5] * in_channels
-        std = list(std) if std is not None else list(_IMAGENET_STD) if photographs else [0.25] * in_channels
-        if len(mean) != in_channels:
-            raise InputError(f"`mean` and `std` must have one value a channel ({in_channels}); got {len(mean)}")
-        body = create_encoder(encoder, in_channels, weights=encoder_weights, norm=norm)
-        if decoder_channels is None:
-            decoder_channels = _DECODER_CHANNELS[1 - len(body.out_channels) :]
-        channels = [check_int("decoder_channels", value, minimum=1) for value in decoder_channels]
-        decoder = UNetDecoder(body.out_channels, body.strides, channels=channels, norm=norm)
+        start = prepare(
+            num_classes, in_channels, encoder, encoder_weights, encoder_options, frozen_stages, norm, mean, std, scale
+        )
+        decoder = UNetPlusPlusDecoder(
+            start.encoder.out_channels, start.encoder.strides, channels=decoder_channels, norm=norm
+        )
         super().__init__(
-            body,
+            start.encoder,
             decoder,
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
-            Normalize(mean, std, scale=scale),
+            start.normalize,
             num_classes=num_classes,
-            # Without the pretrained weights' name: the saved weights replace them.
-            config={
-                "model": "unet",
-                "options": {
-                    "num_classes": num_classes,
-                    "in_channels": in_channels,
-                    "encoder": encoder,
-                    "decoder_channels": channels,
-                    "norm": norm,
-                    "mean": mean,
-                    "std": std,
-                    "scale": scale,
-                },
-            },
+            config=start.config("unetplusplus", decoder_channels=decoder_channels),
         )
+        self.freeze(frozen_stages)

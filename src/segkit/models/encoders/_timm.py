@@ -1,0 +1,73 @@
+"""Which encoders of timm are offered, by the family (the file of timm) that they belong to, and why others are not.
+
+Offered is what gives features at strides 2, 4, 8, 16 and 32, or 4 to 32, for images of any multiple of 32.
+"""
+
+from __future__ import annotations
+
+import functools
+
+__all__ = ["build_options", "why_left_out"]
+
+_OFFERED = """
+    byoanet byobnet convnext cpubone cspnet cspnext davit densenet dla dpn edgenext efficientnet efficientvit_mit
+    fasternet fastvit focalnet ghostnet hardcorenas hgnet hieradet_sam2 hrnet iformer inception_next lcnetv2
+    lowformer mambaout metaformer mobilenetv3 mobilenetv5 mobilevit mvitv2 nextvit nfnet pvt_v2 rdnet regnet
+    repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet swiftformer swin_transformer
+    swin_transformer_v2 swin_transformer_v2_cr tiny_vit tresnet twins vgg vovnet
+"""
+
+_ONE_STRIDE = "its features have one stride or uneven ones, and decoders climb from stride to stride"
+_FIXED = "it takes images of one size only (a fixed grid of positions or windows)"
+_COARSE = "its finest features have stride 8 or 16, too coarse to outline anything"
+_UNPADDED = "its convolutions are not padded, so that features do not line up with the image"
+
+_LEFT_OUT = {
+    _ONE_STRIDE: """
+        beit cait convit convmixer crossvit deepseek_vit deit eva gemma4_vit mlp_mixer naflexvit qwen3_vit sequencer
+        tnt vision_transformer vision_transformer_hybrid vision_transformer_relpos vision_transformer_sam vitamin
+    """,
+    _FIXED: "coat efficientformer efficientformer_v2 gcvit hiera maxxvit nest",
+    _COARSE: "csatv2 efficientvim efficientvit_msra levit pit shvit visformer",
+    _UNPADDED: "inception_resnet_v2 inception_v3 inception_v4 nasnet pnasnet xception",
+}
+
+# Of offered families: networks with blocks of local or lambda attention, whose windows or positions fix the size.
+_FIXED_NAMES = (
+    "bat_",
+    "botnet",
+    "eca_botnext",
+    "eca_halonext",
+    "halo",
+    "lambda_",
+    "lamhalobotnet",
+    "sebotnet",
+    "sehalonet",
+)
+_TOO_SHALLOW = ("sedarknet21",)
+_SWIN = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
+
+
+@functools.cache
+def _family(name: str) -> str:
+    import timm
+
+    return str(timm.models.model_entrypoint(name).__module__).rpartition(".")[2]
+
+
+def why_left_out(name: str) -> str | None:
+    """Why a model of timm is not among the encoders, or None; ``name`` is timm's, without a tag."""
+    if name.startswith(_FIXED_NAMES):
+        return _FIXED
+    if name in _TOO_SHALLOW:
+        return "it has no features at stride 32"
+    family = _family(name)
+    if family in _OFFERED.split():
+        return None
+    reasons = [reason for reason, families in _LEFT_OUT.items() if family in families.split()]
+    return reasons[0] if reasons else f"nobody has checked timm's family {family!r} yet"
+
+
+def build_options(name: str) -> dict[str, bool]:
+    """What timm must be told so that the encoder takes images of any size."""
+    return {"strict_img_size": False} if _family(name) in _SWIN else {}
