@@ -13,7 +13,16 @@ from typing import Any
 
 from segkit.errors import DataError, MissingFileError
 
-__all__ = ["check_writable", "contained", "folder_lock", "read_json", "write_atomic", "write_json", "write_text"]
+__all__ = [
+    "check_writable",
+    "contained",
+    "exclusive",
+    "folder_lock",
+    "read_json",
+    "write_atomic",
+    "write_json",
+    "write_text",
+]
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -140,13 +149,15 @@ def _take(lock: Path, mine: Path) -> None:
             os.link(mine, lock)  # atomic, and the lock is never seen empty
             return
         except FileExistsError:
-            with _alone(lock.parent):
+            # Two processes that find the same dead lock must not both remove it: the second would remove the first
+            # one's new lock.
+            with exclusive(lock.parent):
                 _discard_stale(lock)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # Two processes that find the same dead lock must not both remove it: the second would remove the first one's lock.
+def exclusive(folder: Path) -> Iterator[None]:
+    """Let one process at a time into the block, of all that name ``folder``; the others wait. None on Windows."""
     if os.name == "nt":
         yield
         return

@@ -157,7 +157,7 @@ def evaluate(
     evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     model = where.place(model).eval()
     with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
-        for images, masks, indices in loader.in_order():
+        for images, masks, indices, *_ in loader.in_order():
             with torch.no_grad(), where, where.autocast():
                 matrices = kernels.confusion_matrix_from_logits(
                     model(where.place(images)), where.place(masks), ignore_index=labels.ignore_index, per_image=True

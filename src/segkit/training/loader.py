@@ -1,11 +1,12 @@
-"""Batches for the device: read by threads, checked, augmented by the sample's own random numbers."""
+"""Batches for the device: read, checked, augmented by the sample's own random numbers."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,134 +17,101 @@ from torch import Tensor
 from segkit._checks import counted
 from segkit._rng import generator
 from segkit.datasets import Pairs
+from segkit.device import Device
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
-from segkit.transforms import Transform
+from segkit.training._census import Census
+from segkit.training._workers import Crew, Draw, Measuring, Processes, Sample, Serial, Threads, can_fork, cores
+from segkit.transforms import Context, RareSample, Transform
+from segkit.transforms._change import Change
+from segkit.transforms._device import change_batch
 
-__all__ = ["Batch", "Loader", "item_id"]
+__all__ = ["Batch", "Loader", "SampleMaker", "choose_crew", "collate", "finish", "item_id"]
 
 
 class Batch(NamedTuple):
-    """Images ``(B, C, H, W)``, masks ``(B, H, W)`` and where they stand in the data set."""
+    """Images ``(B, C, H, W)``, masks ``(B, H, W)`` and where they stand in the data set.
+
+    Where ``changes`` are given they have still to be done, see `finish`. ``place`` says how far a stream is read.
+    """
 
     images: Tensor
     masks: Tensor
     indices: list[int]
+    changes: list[Change] | None = None
+    place: tuple[int, int] | None = None
 
 
-def item_id(dataset: Pairs, index: int) -> str:
+def item_id(dataset: Any, index: int) -> str:
     """The name of an item: its id where the data set has any, else its number."""
     ids = getattr(dataset, "ids", None)
     return str(index) if ids is None else str(ids[index])
 
 
-class Loader:
-    """Reads a data set in batches.
+def choose_crew(workers: int | str, *, foreign: bool, on_start: Any = lambda count: None) -> Crew:
+    """Who reads: ``"auto"`` (measured), ``"threads"``, ``"processes"``, or so many threads.
 
-    Threads and not processes: decoding and resizing release the interpreter's lock. Decoded samples are kept, up to
-    ``cache_bytes``, so that later epochs only augment. What a sample looks like depends on (seed, epoch, index) alone.
+    Another library's transform draws from the process's own generators, from which the model's dropout draws too: it
+    never runs in a thread beside the training.
+    """
+
+    def make(count: int, kind: str) -> Crew:
+        if kind == "none" or count == 0:
+            return Serial()
+        if kind == "processes" or foreign:
+            return Processes(count, on_start) if can_fork() else Serial()
+        return Threads(count)
+
+    if workers == "auto":
+        return Measuring(foreign=foreign, choose=make)
+    if isinstance(workers, str):
+        return make(min(cores(), 8), workers)
+    return make(workers, "threads")
+
+
+def finish(batch: Batch, device: Device, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Images and masks on the device, with the changes done there that are still to do."""
+    images, masks = device.place(batch.images), device.place(batch.masks)
+    if batch.changes is not None:
+        images, masks = change_batch(images, masks, batch.changes, ignore_index)
+    return device.place(images), masks
+
+
+class SampleMaker:
+    """From what a data set gives to a sample: tensors, checked, changed.
 
     Args:
-        dataset: anything with ``(image, mask)`` items.
-        labels: what mask values may occur; every mask is checked when it is first read.
-        batch_size: items a batch.
-        transform: ``t(image, mask, rng)``, or None.
-        seed: of the order and of the transform.
-        workers: threads; 0 reads in the calling thread.
-        cache_bytes: memory for decoded samples.
+        labels: what mask values may occur.
         channels: how many an image must have, which is what the model takes; None for any.
+        transform: ``t(image, mask, rng)``, or None.
+        seed: of the transform.
+        on_device: leave the transform's change to `finish`, where it can be left.
     """
 
     def __init__(
-        self,
-        dataset: Pairs,
-        *,
-        labels: Labels,
-        batch_size: int,
-        transform: Transform | None = None,
-        seed: int = 0,
-        workers: int = 2,
-        cache_bytes: int = 2**30,
-        channels: int | None = None,
+        self, *, labels: Labels, channels: int | None, transform: Transform | None, seed: int, on_device: bool
     ) -> None:
-        self.dataset = dataset
-        self.channels = channels
         self.labels = labels
-        self.batch_size: int = min(batch_size, len(dataset))
+        self.channels = channels
         self.transform = transform
         self.seed = seed
-        self.workers = workers
-        self._free_bytes = cache_bytes
-        self._lock = threading.Lock()
-        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self.foreign: bool = getattr(transform, "is_foreign", False)
+        self._takes_context: bool = getattr(transform, "takes_context", False)
+        self.defers: bool = on_device and hasattr(transform, "draw")
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """Full batches in one pass; the last few items of an epoch's order are left out of it."""
-        return len(self.dataset) // self.batch_size
+    def checked(self, item: Any, where: str) -> tuple[Tensor, Tensor]:
+        """Image and mask as tensors.
 
-    def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``start``, in an order keyed by (seed, epoch)."""
-        order = generator(self.seed, epoch).permutation(len(self.dataset))
-        order = order[start * self.batch_size : self.batches_per_epoch * self.batch_size]
-        items: list[tuple[int, Tensor, Tensor]] = []
-        for item in self._read(order.tolist(), epoch):
-            items.append(item)
-            if len(items) == self.batch_size:
-                yield self._collate(items)
-                items = []
-
-    def in_order(self) -> Iterator[Batch]:
-        """Every item once, in order; a batch holds neighbours of one size."""
-        items: list[tuple[int, Tensor, Tensor]] = []
-        for item in self._read(range(len(self.dataset)), 0):
-            if items and (len(items) == self.batch_size or item[1].shape != items[0][1].shape):
-                yield self._collate(items)
-                items = []
-            items.append(item)
-        if items:
-            yield self._collate(items)
-
-    def _read(self, order: Sequence[int], epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Items in the given order, a few batches ahead of the consumer."""
-        if self.workers == 0:
-            yield from (self._item(index, epoch) for index in order)
-            return
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="segkit-loader")
-        ahead: deque[Future[tuple[int, Tensor, Tensor]]] = deque()
+        Raises:
+            ShapeError, InputError, LabelError: they break the contract; the item is named.
+        """
         try:
-            for index in order:
-                ahead.append(pool.submit(self._item, index, epoch))
-                if len(ahead) > 2 * self.batch_size:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _item(self, index: int, epoch: int) -> tuple[int, Tensor, Tensor]:
-        image, mask = self._cache.get(index) or self._decode(index)
-        if self.transform is not None:
-            image, mask = self.transform(image, mask, generator(self.seed, epoch, index))
-        return index, image, mask
-
-    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
-        where = f"item {index} ({item_id(self.dataset, index)})"
-        try:
-            image, mask = self.dataset[index]
-        except Exception as error:
-            error.add_note(f"while reading {where} of the data set")
-            raise
+            image, mask = item
+        except (TypeError, ValueError):
+            raise InputError(
+                f"a data set must give pairs (image, mask); {where} is {type(item).__name__}: {str(item)[:80]}"
+            ) from None
         image, mask = _tensor(image), _tensor(mask)
-        self._check(image, mask, where)
-        size = image.nbytes + mask.nbytes
-        with self._lock:
-            if size <= self._free_bytes and index not in self._cache:
-                self._free_bytes -= size
-                self._cache[index] = image, mask
-        return image, mask
-
-    def _check(self, image: Tensor, mask: Tensor, where: str) -> None:
         if image.ndim != 3:
             raise ShapeError(f"an image must be (C, H, W); got {tuple(image.shape)} in {where}")
         if self.channels is not None and image.shape[0] != self.channels:
@@ -156,19 +124,233 @@ class Loader:
         if tuple(mask.shape) != expected:
             raise ShapeError(f"the mask of {where} must be {expected}, the size of its image; got {tuple(mask.shape)}")
         self.labels.check(mask.numpy(), where)
+        return image, mask
 
-    def _collate(self, items: Sequence[tuple[int, Tensor, Tensor]]) -> Batch:
-        first = items[0][1].shape
-        for index, image, _ in items:
-            if image.shape != first:
-                raise ShapeError(
-                    f"a batch needs images of one shape; {item_id(self.dataset, items[0][0])} is {tuple(first)} and "
-                    f"{item_id(self.dataset, index)} is {tuple(image.shape)}. Give the trainer a crop "
-                    f"`size=(height, width)`, or the data set a `resize`"
-                )
-        # Stacked as (B, H, W, C) and viewed as (B, C, H, W): images lie that way in memory when they come from files.
-        images = torch.stack([image.permute(1, 2, 0) for _, image, _ in items]).permute(0, 3, 1, 2)
-        return Batch(images, torch.stack([mask for _, _, mask in items]), [index for index, _, _ in items])
+    def changed(self, draw: Draw, image: Tensor, mask: Tensor, context: Context, where: str) -> Sample:
+        """The sample that an item becomes; random numbers are keyed by (seed, epoch, index), and by repeats."""
+        if self.transform is None:
+            return Sample(draw, image, mask)
+        rng = generator(self.seed, draw.epoch, draw.item, *((draw.repeat,) if draw.repeat else ()))
+        if self.defers:
+            return Sample(draw, image, mask, self.transform.draw(image, mask, rng, context))  # type: ignore[attr-defined]
+        extra = (context,) if self._takes_context else ()
+        image, mask = self.transform(image, mask, rng, *extra)
+        if self.foreign:
+            self.labels.check(mask.numpy(), f"{where} after {getattr(self.transform, 'name', 'the transform')}")
+        return Sample(draw, image, mask)
+
+
+class Loader:
+    """Reads a data set in batches.
+
+    Decoded samples are kept, up to ``cache_bytes``, so that later epochs only augment; one whose file has changed since
+    is read anew. What a sample looks like depends on (seed, epoch, index) alone, whoever reads it.
+
+    Args:
+        dataset: anything with ``(image, mask)`` items.
+        labels: what mask values may occur; every mask is checked when it is first read.
+        batch_size: items a batch.
+        transform: ``t(image, mask, rng)``, or None.
+        seed: of the order and of the transform.
+        workers: threads; 0 reads in the calling thread; see `choose_crew`.
+        cache_bytes: memory for decoded samples.
+        channels: how many an image must have, which is what the model takes; None for any.
+        rare_classes: the share of an epoch's samples that are drawn for a class: evenly over the classes, and over the
+            items that show it.
+        on_device: leave augmentation to the device, where the transform can.
+    """
+
+    def __init__(
+        self,
+        dataset: Pairs,
+        *,
+        labels: Labels,
+        batch_size: int,
+        transform: Transform | None = None,
+        seed: int = 0,
+        workers: int | str = 2,
+        cache_bytes: int = 2**30,
+        channels: int | None = None,
+        rare_classes: float = 0.0,
+        on_device: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.labels = labels
+        self.batch_size: int = min(batch_size, len(dataset))
+        self.seed = seed
+        self.maker = SampleMaker(labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device)
+        self.crew: Crew = choose_crew(workers, foreign=self.maker.foreign, on_start=self._share_cache)
+        self._rare_classes = rare_classes
+        self._takes_rare: bool = getattr(transform, "takes_rare", False)
+        self._census: Census | None = None
+        self._free_bytes = cache_bytes
+        self._lock = threading.Lock()
+        self._cache: dict[int, tuple[Any, Tensor, Tensor]] = {}
+        files = getattr(dataset, "files", None)
+        self._files = files if callable(files) else None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Full batches in one pass; the last few items of an epoch's order are left out of it."""
+        return len(self.dataset) // self.batch_size
+
+    def shuffled(self, epoch: int, start: int = 0, place: Sequence[int] | None = None) -> Iterator[Batch]:
+        """The batches of an epoch from number ``start``, in an order keyed by (seed, epoch)."""
+        if self._rare_classes or self._takes_rare:
+            self._take_census()
+        draws = self._draws(epoch)[start * self.batch_size : self.batches_per_epoch * self.batch_size]
+        samples: list[Sample] = []
+        for sample in self.crew.map(self._make, draws, 2 * self.batch_size):
+            samples.append(sample)
+            if len(samples) == self.batch_size:
+                yield self._collate(samples)
+                samples = []
+
+    def in_order(self) -> Iterator[Batch]:
+        """Every item once, in order; a batch holds neighbours of one size."""
+        samples: list[Sample] = []
+        draws = [Draw(index, 0) for index in range(len(self.dataset))]
+        for sample in self.crew.map(self._make, draws, 2 * self.batch_size):
+            if samples and (len(samples) == self.batch_size or sample.image.shape != samples[0].image.shape):
+                yield self._collate(samples)
+                samples = []
+            samples.append(sample)
+        if samples:
+            yield self._collate(samples)
+
+    def close(self) -> None:
+        """End worker processes, if there are any."""
+        self.crew.close()
+
+    def subject(self) -> dict[str, Any]:
+        """What tells these items from others: a resumed run must have the same."""
+        names = "\n".join(self.name(index) for index in range(len(self.dataset)))
+        return {
+            "number of training items": len(self.dataset),
+            "ids of the training items": hashlib.sha256(names.encode()).hexdigest(),
+        }
+
+    def name(self, index: int) -> str:
+        """An item's name for messages."""
+        return item_id(self.dataset, index)
+
+    def _draws(self, epoch: int) -> list[Draw]:
+        rng = generator(self.seed, epoch)
+        order = rng.permutation(len(self.dataset)).tolist()
+        if not self._rare_classes or self._census is None or not self._census.present:
+            return [Draw(index, epoch) for index in order]
+        seen: Counter[int] = Counter()
+        draws = []
+        for index, chance in zip(order, rng.random(len(order)).tolist(), strict=True):
+            target = None
+            if chance < self._rare_classes:
+                index, target = self._census.draw(self._census.present, rng)
+            draws.append(Draw(index, epoch, seen[index], target))
+            seen[index] += 1
+        return draws
+
+    def _take_census(self) -> None:
+        if self._census is None:
+            indices = [Draw(index, 0) for index in range(len(self.dataset))]
+            reading = Threads(min(cores(), 8)).map(lambda draw: Sample(draw, *self._item(draw.item)), indices, 16)
+            self._census = Census((sample.mask for sample in reading), self.labels)
+
+    def _make(self, draw: Draw) -> Sample:
+        return self.maker.changed(
+            draw, *self._item(draw.item), Context(draw.target, self._rare_drawer()), self._where(draw.item)
+        )
+
+    def _rare_drawer(self) -> Any:
+        if not self._takes_rare or self._census is None or not self._census.rare:
+            return None
+        return self._draw_rare
+
+    def _draw_rare(self, rng: np.random.Generator) -> RareSample:
+        assert self._census is not None
+        index, value = self._census.draw(self._census.rare, rng)
+        return (*self._item(index), value)
+
+    def _item(self, index: int) -> tuple[Tensor, Tensor]:
+        """An item as it was decoded: from memory, unless its files have changed since."""
+        stamp = self._stamp(index)
+        kept = self._cache.get(index)
+        if kept is not None and kept[0] == stamp:
+            return kept[1], kept[2]
+        where = self._where(index)
+        try:
+            item = self.dataset[index]
+        except Exception as error:
+            error.add_note(f"while reading {where} of the data set")
+            raise
+        image, mask = self.maker.checked(item, where)
+        self._keep(index, stamp, image, mask)
+        return image, mask
+
+    def _keep(self, index: int, stamp: Any, image: Tensor, mask: Tensor) -> None:
+        with self._lock:
+            old = self._cache.pop(index, None)
+            if old is not None:
+                self._free_bytes += old[1].nbytes + old[2].nbytes
+            size = image.nbytes + mask.nbytes
+            if size <= self._free_bytes:
+                self._free_bytes -= size
+                self._cache[index] = stamp, image, mask
+
+    def _stamp(self, index: int) -> Any:
+        """Size and time of change of the item's files; None where it has none."""
+        if self._files is None:
+            return None
+        return tuple(map(_stamp, self._files(index)))
+
+    def _share_cache(self, count: int) -> None:
+        """In a new worker process: it keeps its items and no others."""
+        self._lock = threading.Lock()
+        self._free_bytes //= count
+        self.maker.defers = False  # what comes through the pipe is done
+
+    def _where(self, index: int) -> str:
+        return f"item {index} ({self.name(index)})"
+
+    def _collate(self, samples: Sequence[Sample]) -> Batch:
+        return collate(samples, [self.name(sample.draw.item) for sample in samples], self.labels.ignore_index)
+
+
+def collate(samples: Sequence[Sample], names: Sequence[str], ignore_index: int) -> Batch:
+    """One batch of samples of one shape; changes that cannot be done together are done here.
+
+    Raises:
+        ShapeError: images of several shapes.
+    """
+    indices = [sample.draw.item for sample in samples]
+    changes = [sample.change for sample in samples if sample.change is not None]
+    if changes and len({(sample.image.shape, sample.image.dtype) for sample in samples}) > 1:
+        samples = [_done(sample, ignore_index) for sample in samples]
+        changes = []
+    first = samples[0].image.shape
+    for sample, name in zip(samples, names, strict=True):
+        if sample.image.shape != first:
+            raise ShapeError(
+                f"a batch needs images of one shape; {names[0]} is {tuple(first)} and "
+                f"{name} is {tuple(sample.image.shape)}. Give the trainer a crop "
+                f"`size=(height, width)`, or the data set a `resize`"
+            )
+    # Stacked as (B, H, W, C) and viewed as (B, C, H, W): images lie that way in memory when they come from files.
+    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)
+    return Batch(images, torch.stack([sample.mask for sample in samples]), indices, changes or None)
+
+
+def _done(sample: Sample, ignore_index: int) -> Sample:
+    assert sample.change is not None
+    pixels, labels = sample.change.apply(sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy(), ignore_index)
+    return Sample(sample.draw, torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _tensor(value: Tensor | NDArray[Any]) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segkit._resample import nearest_index, per_channel
 
-__all__ = ["Crop"]
+__all__ = ["Crop", "mean_color"]
 
 Array = NDArray[Any]
 
@@ -29,6 +29,10 @@ class Crop:
     size: tuple[int, int]
     flip: bool = False
     vertical_flip: bool = False
+
+    def apply(self, image: Array, mask: Array, padding: int) -> tuple[Array, Array]:
+        """The image ``(H, W, C)`` and its mask ``(..., H, W)``, each in its way."""
+        return self.image(image), self.mask(mask, padding)
 
     def image(self, image: Array) -> Array:
         """Bilinear, antialiased where it shrinks: ``(H, W, C)`` to ``(h, w, C)``."""
@@ -57,7 +61,7 @@ class Crop:
     def _padding(self, image: Array) -> Array:
         # Row by row: numpy is slow where it repeats three values pixel by pixel.
         padding = np.empty((*self.size, image.shape[2]), image.dtype)
-        padding[:] = np.tile(_mean(image), (self.size[1], 1)).astype(image.dtype)
+        padding[:] = np.tile(mean_color(image), (self.size[1], 1)).astype(image.dtype)
         return padding
 
     def mask(self, mask: Array, padding: int) -> Array:
@@ -109,7 +113,7 @@ def _flipped(index: NDArray[np.intp], flip: bool) -> NDArray[np.intp]:
     return index[::-1] if flip else index
 
 
-def _mean(image: Array) -> Array:
+def mean_color(image: Array) -> Array:
     """The mean colour from about a thousand pixels, in the image's own type."""
     step = max(1, math.isqrt(image.shape[0] * image.shape[1]) // 32)
     mean: Array = image[::step, ::step].mean((0, 1), dtype=np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Tone"]
+__all__ = ["Tone", "saturation_matrix"]
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ class Tone:
             return np.stack([table.take(image[:, :, c]) for c, table in enumerate(tables)], axis=-1)
         picture = Image.frombytes("RGB", (image.shape[1], image.shape[0]), image.tobytes())
         if self.saturation != 1:
-            picture = picture.convert("RGB", self._matrix())
+            picture = picture.convert("RGB", saturation_matrix(self.saturation))
         return np.array(picture.point(tables.ravel().tolist()))
 
     def _tables(self, mean: float) -> NDArray[np.uint8]:
@@ -51,11 +51,6 @@ class Tone:
         tables: NDArray[np.uint8] = np.rint(levels * 255).clip(0, 255).astype(np.uint8)
         return tables
 
-    def _matrix(self) -> tuple[float, ...]:
-        """Pillow's 3x4: the identity times saturation, plus the luma of what is taken away."""
-        mixed = np.eye(3) * self.saturation + (1 - self.saturation) * _LUMA
-        return tuple(np.hstack([mixed, np.zeros((3, 1))]).ravel().tolist())
-
     def _arithmetic(self, image: Array) -> Array:
         mean = np.float32(_mean(image))
         gains = self.brightness * np.array(self.cast, np.float32)
@@ -64,6 +59,12 @@ class Tone:
             values = np.rint(values).clip(0, np.iinfo(image.dtype).max)
         changed: Array = values.astype(image.dtype, copy=False)
         return changed
+
+
+def saturation_matrix(saturation: float) -> tuple[float, ...]:
+    """Pillow's 3x4: the identity times saturation, plus the luma of what is taken away."""
+    mixed = np.eye(3) * saturation + (1 - saturation) * _LUMA
+    return tuple(np.hstack([mixed, np.zeros((3, 1))]).ravel().tolist())
 
 
 def _mean(image: Array) -> float:

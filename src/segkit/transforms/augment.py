@@ -1,27 +1,28 @@
-"""A random change of an image and its mask: one affine for both, then colour for the image."""
+"""A random change of an image and its mask: one resampling for both, then colour for the image."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segkit._checks import check_int, check_number
 from segkit._resample import check_size
-from segkit.errors import InputError, ShapeError
+from segkit.errors import InputError
 from segkit.labels import IGNORE_INDEX
+from segkit.transforms._change import Change, Noise, apply_change, check_sample
+from segkit.transforms._context import Context
 from segkit.transforms._crop import Crop
+from segkit.transforms._draw import draw_bend, draw_factor, draw_pixel, draw_start
 from segkit.transforms._tone import Tone
+from segkit.transforms._warp import Warp, box_matrix, flat_matrix
 
 __all__ = ["Augment", "Transform"]
-
-_DTYPES = (torch.uint8, torch.uint16, torch.float32)
 
 
 class Transform(Protocol):
@@ -34,11 +35,11 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Flip, scale, crop and colour, drawn anew at each call.
+    """Flip, scale, turn, bend, crop and colour, drawn anew at each call.
 
-    The image is resampled once, from the box that becomes the result: bilinear, antialiased where it shrinks. The mask
-    takes the nearest pixel. What lies outside the image becomes its mean colour, and ``ignore_index`` in the mask.
-    Normalisation is the model's.
+    The image is resampled once, from the part that becomes the result: bilinear, antialiased where it shrinks (where
+    it is turned or bent, from half its size on, by means of whole pixels). The mask takes the nearest pixel. What lies
+    outside the image becomes its mean colour, and ``ignore_index`` in the mask. Normalisation is the model's.
 
     Args:
         size: (height, width) of the result.
@@ -48,11 +49,16 @@ class Augment:
         focus: the chance that the crop is placed over a pixel of a class drawn evenly from those of the mask, so that
             rare and thin classes are seen as often as large ones; else it lies anywhere.
         aspect: the width is stretched by a factor between 1/``aspect`` and ``aspect``.
+        rotate: the largest turn, in degrees, either way; 0..180.
+        elastic: the deviation of the displacements at the nodes of a coarse grid, as a share of the nodes' distance
+            (0..0.3); between the nodes they are smooth.
+        elastic_cells: how many nodes the shorter side of the crop has.
         brightness: a factor between 1/(1+``brightness``) and 1+``brightness`` on the values; the next four are alike.
         contrast: on the distance from the image's mean.
         saturation: on the distance of 8-bit RGB colours from their grey; other images have none.
         gamma: an exponent of 8-bit values; other images have none.
         cast: on each channel by itself.
+        noise: the largest deviation of normal noise, as a share of the crop's own deviation.
         ignore_index: the mask's value outside the image.
 
     Raises:
@@ -60,12 +66,18 @@ class Augment:
         ShapeError: on a call, an image that is not ``(C, H, W)`` or a mask of another height and width.
 
     Example:
+        >>> import torch
         >>> augment = Augment(size=(32, 48), scale=(0.5, 2.0))
         >>> image, mask = torch.zeros(3, 40, 60, dtype=torch.uint8), torch.zeros(40, 60, dtype=torch.uint8)
         >>> image, mask = augment(image, mask, np.random.default_rng(0))
         >>> image.shape, mask.shape
         (torch.Size([3, 32, 48]), torch.Size([32, 48]))
+
+    The displacements are those of Ronneberger et al. 2015, "U-Net", section 3.1: normal at a coarse grid, cubic in
+    between.
     """
+
+    takes_context: ClassVar[bool] = True
 
     size: tuple[int, int]
     flip: float = 0.5
@@ -73,11 +85,15 @@ class Augment:
     scale: tuple[float, float] = (1.0, 1.0)
     aspect: float = 1.0
     focus: float = 0.0
+    rotate: float = 0.0
+    elastic: float = 0.0
+    elastic_cells: int = 4
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
     gamma: float = 0.0
     cast: float = 0.0
+    noise: float = 0.0
     ignore_index: int = IGNORE_INDEX
 
     def __post_init__(self) -> None:
@@ -87,87 +103,70 @@ class Augment:
         object.__setattr__(self, "scale", _check_scale(self.scale))
         check_number("focus", self.focus, minimum=0, maximum=1)
         check_number("aspect", self.aspect, minimum=1)
-        for name in ("brightness", "contrast", "saturation", "gamma", "cast"):
+        check_number("rotate", self.rotate, minimum=0, maximum=180)
+        check_number("elastic", self.elastic, minimum=0, maximum=0.3)
+        check_int("elastic_cells", self.elastic_cells, minimum=2)
+        for name in ("brightness", "contrast", "saturation", "gamma", "cast", "noise"):
             check_number(name, getattr(self, name), minimum=0)
         check_int("ignore_index", self.ignore_index)
 
-    def __call__(self, image: Tensor, mask: Tensor, rng: np.random.Generator, /) -> tuple[Tensor, Tensor]:
-        """Return the changed image ``(C, h, w)`` and mask ``(h, w)``, of the types they came in."""
-        self._check(image, mask)
-        crop = self._draw_crop(mask.numpy(), rng)
-        changed = crop.image(image.permute(1, 2, 0).numpy())
-        if self._has_color:
-            changed = self._draw_tone(image.shape[0], rng).apply(changed)
-        labels = crop.mask(mask.numpy(), self.ignore_index)
-        return torch.from_numpy(changed).permute(2, 0, 1), torch.from_numpy(labels)
+    def __call__(
+        self, image: Tensor, mask: Tensor, rng: np.random.Generator, context: Context | None = None, /
+    ) -> tuple[Tensor, Tensor]:
+        """Return the changed image ``(C, h, w)`` and mask ``(h, w)``, of the types they came in.
+
+        With a ``context`` that names a target class, the crop is placed over a pixel of it where there is one.
+        """
+        return apply_change(self.draw(image, mask, rng, context), image, mask, self.ignore_index)
+
+    def draw(self, image: Tensor, mask: Tensor, rng: np.random.Generator, context: Context | None = None) -> Change:
+        """Draw what a call would do, without doing it."""
+        check_sample(image, mask, self.ignore_index)
+        place = self._draw_place(mask.numpy(), rng, None if context is None else context.target)
+        tone = self._draw_tone(image.shape[0], rng) if self._has_color else None
+        noise = Noise(rng.uniform(0, self.noise), int(rng.integers(1 << 62))) if self.noise else None
+        return Change(place, tone, noise)
 
     @property
     def _has_color(self) -> bool:
         return any((self.brightness, self.contrast, self.saturation, self.gamma, self.cast))
 
-    def _check(self, image: Tensor, mask: Tensor) -> None:
-        if image.ndim != 3 or 0 in image.shape or mask.ndim < 2 or image.shape[1:] != mask.shape[-2:]:
-            raise ShapeError(
-                "expected an image (C, H, W) and a mask (H, W) of the same height and width, not empty; got "
-                f"{tuple(image.shape)} and {tuple(mask.shape)}"
-            )
-        if image.dtype not in _DTYPES:
-            raise InputError(f"an image must be uint8, uint16 or float32; got {image.dtype}")
-        if mask.dtype.is_floating_point or not _fits(self.ignore_index, mask.dtype):
-            raise InputError(
-                f"a mask must hold integers among which `ignore_index` (={self.ignore_index}) fits; got {mask.dtype}"
-            )
-
-    def _draw_crop(self, mask: NDArray[Any], rng: np.random.Generator) -> Crop:
+    def _draw_place(self, mask: NDArray[Any], rng: np.random.Generator, target: int | None) -> Crop | Warp:
         height, width = mask.shape[-2:]
         zoom = math.exp(rng.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
         stretch = math.exp(rng.uniform(-0.5, 0.5) * math.log(self.aspect))
         box_height, box_width = self.size[0] / (zoom / stretch), self.size[1] / (zoom * stretch)
-        row, column = _draw_pixel(mask, self.ignore_index, rng) if rng.random() < self.focus else (None, None)
-        left, top = _draw_start(width, box_width, column, rng), _draw_start(height, box_height, row, rng)
-        return Crop(
+        focused = rng.random() < self.focus or target is not None
+        row, column = draw_pixel(mask, self.ignore_index, rng, target=target) if focused else (None, None)
+        left, top = draw_start(width, box_width, column, rng), draw_start(height, box_height, row, rng)
+        crop = Crop(
             (left, top, left + box_width, top + box_height),
             self.size,
             flip=rng.random() < self.flip,
             vertical_flip=rng.random() < self.vertical_flip,
         )
+        if not self.rotate and not self.elastic:
+            return crop
+        # Turned about the pixel in focus, so that it stays in the crop.
+        middle = (left + box_width / 2, top + box_height / 2)
+        pivot = middle if row is None or column is None else (column + 0.5, row + 0.5)
+        return self._draw_warp(crop, pivot, rng)
+
+    def _draw_warp(self, crop: Crop, pivot: tuple[float, float], rng: np.random.Generator) -> Warp:
+        degrees = rng.uniform(-self.rotate, self.rotate) if self.rotate else 0.0
+        left, top, right, bottom = crop.box
+        bend = draw_bend(self.elastic, self.elastic_cells, (bottom - top, right - left), rng) if self.elastic else None
+        turn, box = flat_matrix(degrees, 0.0, pivot), np.vstack([box_matrix(crop), [0, 0, 1]])
+        return Warp(turn @ box, crop.size, bend)
 
     def _draw_tone(self, channels: int, rng: np.random.Generator) -> Tone:
         return Tone(
-            brightness=_draw_factor(self.brightness, rng),
-            contrast=_draw_factor(self.contrast, rng),
-            saturation=_draw_factor(self.saturation, rng),
-            gamma=_draw_factor(self.gamma, rng),
-            cast=tuple(_draw_factor(self.cast, rng) for _ in range(channels)),
+            brightness=draw_factor(self.brightness, rng),
+            contrast=draw_factor(self.contrast, rng),
+            saturation=draw_factor(self.saturation, rng),
+            gamma=draw_factor(self.gamma, rng),
+            cast=tuple(draw_factor(self.cast, rng) for _ in range(channels)),
         )
-
-
-def _draw_start(source: int, box: float, pixel: int | None, rng: np.random.Generator) -> float:
-    """Where a box starts: inside the source if it fits, else around it, and over the pixel if there is one."""
-    low, high = min(0.0, source - box), max(0.0, source - box)
-    if pixel is not None:
-        low, high = max(low, pixel + 0.5 - box), min(high, pixel + 0.5)
-    return rng.uniform(low, high)
-
-
-def _draw_pixel(mask: NDArray[Any], ignore_index: int, rng: np.random.Generator) -> tuple[int, int] | tuple[None, None]:
-    """A (row, column) of a class drawn evenly from those that every second pixel shows; nothing if all is ignored."""
-    seen = mask[..., ::2, ::2]
-    if seen.ndim == 3:  # a plane a class
-        values = [plane for plane in range(len(seen)) if (seen[plane] == 1).any()]
-    else:
-        values = [value for value in np.unique(seen).tolist() if value != ignore_index]
-    if not values:
-        return None, None
-    value = values[rng.integers(len(values))]
-    rows, columns = (seen[value] == 1 if seen.ndim == 3 else seen == value).nonzero()
-    chosen = rng.integers(len(rows))
-    return 2 * int(rows[chosen]), 2 * int(columns[chosen])
-
-
-def _draw_factor(strength: float, rng: np.random.Generator) -> float:
-    most = math.log1p(strength)
-    return math.exp(rng.uniform(-most, most))
 
 
 def _check_scale(scale: Any) -> tuple[float, float]:
@@ -177,8 +176,3 @@ def _check_scale(scale: Any) -> tuple[float, float]:
     if low > high:
         raise InputError(f"`scale` must be (smallest, largest); got {scale!r}")
     return low, high
-
-
-def _fits(value: int, dtype: torch.dtype) -> bool:
-    limits = torch.iinfo(torch.uint8 if dtype == torch.bool else dtype)
-    return limits.min <= value <= limits.max
