@@ -246,7 +246,7 @@ def test_a_mask_value_outside_the_labels(tmp_path):
 
 def test_a_colour_mask(tmp_path):
     make(tmp_path)
-    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "trainannot" / f"{NAMES[0]}.png")
+    Image.fromarray(np.full((6, 8, 3), (128, 64, 128), np.uint8)).save(tmp_path / "trainannot" / f"{NAMES[0]}.png")
     with pytest.raises(DataError, match=r"trainannot.0001TP_006690\.png is a colour image.*encode"):
         CamVid(tmp_path)[0]
 

@@ -17,7 +17,7 @@ from segkit.datasets._download import fetch
 from segkit.errors import DataError
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
-SHA256 = hashlib.sha256(BODY).hexdigest()
+SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
 
 def names(folder):
@@ -91,15 +91,24 @@ def server(monkeypatch):
 
 
 def test_a_whole_file(server, tmp_path):
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert (tmp_path / "a.zip").read_bytes() == BODY
     assert names(tmp_path) == ["a.zip"]
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("algorithm", ["md5", "sha1"])
+def test_checksums_as_others_publish_them(server, tmp_path, algorithm):
+    known = f"{algorithm}:{hashlib.new(algorithm, BODY).hexdigest()}"
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=known)
+    with pytest.raises(DataError, match=f"its checksum is {known}, not {algorithm}:00"):
+        fetch(server.url, tmp_path / "b.zip", max_bytes=10**6, checksum=f"{algorithm}:00")
+    assert names(tmp_path) == ["a.zip"]
+
+
 def test_a_broken_connection_goes_on_where_it_stopped(server, tmp_path):
     server.script = [{"stop": 100_000}, {"stop": 50_000}, {"stop": 0}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert (tmp_path / "a.zip").read_bytes() == BODY
     ranges = [request.get("Range") for request in server.requests]
     assert ranges == [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
@@ -112,13 +121,13 @@ def test_a_later_call_goes_on_too(server, tmp_path):
         fetch(server.url, tmp_path / "a.zip", max_bytes=10**6)
     assert not (tmp_path / "a.zip").exists()
     server.script = [{}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert server.requests[-1]["Range"] == "bytes=100000-"
 
 
 def test_tries_that_bring_something_do_not_count(server, tmp_path):
     server.script = [{"stop": 20_000} for _ in range(10)] + [{}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert len(server.requests) == 11
 
 
@@ -131,40 +140,40 @@ def test_tries_that_bring_nothing_end(server, tmp_path):
 
 def test_a_file_that_changed_meanwhile_starts_again(server, tmp_path):
     server.script = [{"stop": 100_000, "body": b"x" * 300_000, "etag": '"old"'}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert [request.get("If-Range") for request in server.requests] == [None, '"old"']
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
 def test_without_a_version_it_starts_again(server, tmp_path, etag):
     server.script = [{"stop": 100_000, "etag": etag}, {"etag": etag}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert "Range" not in server.requests[1]
 
 
 def test_a_server_without_ranges(server, tmp_path):
     server.script = [{"stop": 100_000, "ranges": False}, {"ranges": False}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert (tmp_path / "a.zip").read_bytes() == BODY
 
 
 def test_a_server_that_sends_another_range(server, tmp_path):
     server.script = [{"stop": 100_000}, {"shift": 7}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert "Range" not in server.requests[2]
 
 
 def test_a_part_that_is_whole_already(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(BODY)
     (tmp_path / "a.zip.part.json").write_text(json.dumps({"url": server.url, "version": '"one"'}))
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert names(tmp_path) == ["a.zip"]
 
 
 def test_a_part_that_is_too_long(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(BODY + b"more")
     (tmp_path / "a.zip.part.json").write_text(json.dumps({"url": server.url, "version": '"one"'}))
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert (tmp_path / "a.zip").read_bytes() == BODY
 
 
@@ -172,13 +181,13 @@ def test_a_part_that_is_too_long(server, tmp_path):
 def test_a_part_of_something_else_is_dropped(server, tmp_path, note):
     (tmp_path / "a.zip.part").write_bytes(b"z" * 1000)
     (tmp_path / "a.zip.part.json").write_text(note)
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
 
 
 def test_another_checksum(server, tmp_path):
     server.script = [{"body": BODY[:-1] + b"!"}]
-    with pytest.raises(DataError, match=rf"not the one expected: SHA-256 [0-9a-f]{{64}}, expected {SHA256}"):
-        fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    with pytest.raises(DataError, match=rf"not the one expected: its checksum is sha256:[0-9a-f]{{64}}, not {SHA256}"):
+        fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert names(tmp_path) == []
 
 
@@ -192,7 +201,7 @@ def test_more_than_expected(server, tmp_path, length):
 
 def test_no_length_is_taken_to_the_end(server, tmp_path):
     server.script = [{"length": False}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
@@ -206,7 +215,7 @@ def test_an_error_that_no_other_try_mends(server, tmp_path, status):
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_an_error_that_another_try_may_mend(server, tmp_path, status):
     server.script = [{"status": status}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     server.script = [{"status": status}]
     with pytest.raises(DataError, match="cannot download"):
         fetch(server.url, tmp_path / "b.zip", max_bytes=10**6)
@@ -215,7 +224,7 @@ def test_an_error_that_another_try_may_mend(server, tmp_path, status):
 def test_a_server_that_falls_silent(server, tmp_path, monkeypatch):
     monkeypatch.setattr(_download, "TIMEOUT", 0.2)
     server.script = [{"stop": 1000, "hang": True}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
     assert server.requests[1]["Range"] == "bytes=1000-"
 
 
@@ -243,7 +252,7 @@ def test_a_redirect_away_from_https(server, tmp_path, location):
 
 def test_a_redirect_is_followed(server, tmp_path):
     server.script = [{"status": 302, "location": "/elsewhere"}, {}]
-    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, sha256=SHA256)
+    fetch(server.url, tmp_path / "a.zip", max_bytes=10**6, checksum=SHA256)
 
 
 def test_no_opener_is_installed_for_others(server, tmp_path):

@@ -7,7 +7,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from segkit._checks import check_unknown_options
 from segkit._html import fragment, tag
 from segkit._registry import Registry
+from segkit.datasets._source import Source
 from segkit.errors import InputError
 from segkit.labels import Labels
 
@@ -47,6 +48,9 @@ class SegmentationDataset(Dataset[Item], ABC):
             a frame comes from, the patient). None where nothing is known.
         files: the files of each item, image files first and mask files last. None where items come from no files.
 
+    Attributes:
+        source: where a published data set comes from, and on which terms.
+
     Raises:
         InputError: ``groups`` or ``files`` of another length than ``ids``.
 
@@ -64,6 +68,7 @@ class SegmentationDataset(Dataset[Item], ABC):
         Squares(2 items, 2 classes)
     """
 
+    source: ClassVar[Source | None] = None
     labels: Labels
     ids: Sequence[str]
     groups: Sequence[str] | None

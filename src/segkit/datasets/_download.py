@@ -35,11 +35,18 @@ class _BrokenError(Exception):
     """A connection that ended early, or an answer that another try may mend."""
 
 
-def fetch(url: str, path: Path, *, max_bytes: int, sha256: str | None = None) -> None:
+def fetch(url: str, path: Path, *, max_bytes: int, checksum: str | None = None) -> None:
     """Bring the file at ``url`` to ``path``, whole or not at all.
 
     What has come stays in ``path.part`` when a connection breaks; the next try, or the next call, goes on from there if
     the server still has the same file, and starts again if it does not.
+
+    Args:
+        url: https.
+        path: where to.
+        max_bytes: more is refused.
+        checksum: ``"sha256:..."``, ``"sha1:..."`` or ``"md5:..."`` (as others have published it), to be compared before
+            the file counts.
 
     Raises:
         DataError: an address that is not https, an answer that is an error, more than ``max_bytes``, another checksum,
@@ -63,9 +70,11 @@ def fetch(url: str, path: Path, *, max_bytes: int, sha256: str | None = None) ->
                 kept = f"{_size(part)} bytes are kept in {part}: try again later to go on from there"
                 raise DataError(f"cannot download {url}: {reason}; {kept}") from error
             time.sleep(pause)
-    if sha256 is not None and (found := _digest(part)) != sha256:
+    if checksum is not None and (found := _digest(part, checksum.partition(":")[0])) != checksum:
         _forget(part)
-        raise DataError(f"the file at {url} is not the one expected: SHA-256 {found}, expected {sha256}; try again")
+        raise DataError(
+            f"the file at {url} is not the one expected: its checksum is {found}, not {checksum}; try again"
+        )
     part.replace(path)
     _forget(part)
 
@@ -165,9 +174,10 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return f"{algorithm}:{digest.hexdigest()}"
 
 
 def _note(part: Path) -> Path:
