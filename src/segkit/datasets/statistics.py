@@ -299,8 +299,11 @@ def _moments(channel: NDArray[Any]) -> Moments:
     """One channel's moments in the model's units: exact for whole numbers; of floats the finite ones alone."""
     if not np.issubdtype(channel.dtype, np.integer) and channel.dtype != bool:
         values = channel[np.isfinite(channel)].astype(np.float64)
-        mean = float(values.mean()) if values.size else 0.0
-        return Moments(values.size, mean, float(((values - mean) ** 2).sum()))
+        if not values.size:
+            return Moments()
+        with np.errstate(over="ignore"):  # values beyond 1e150 have a deviation of infinity, and no warning each
+            mean = float(values.mean())
+            return Moments(values.size, mean, float(((values - mean) ** 2).sum()))
     if not channel.size:
         return Moments()
     if channel.dtype == np.uint8:

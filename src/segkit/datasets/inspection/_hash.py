@@ -55,11 +55,13 @@ def _grey(image: NDArray[Any]) -> NDArray[np.uint8]:
         if len(shown) == 1:
             return np.ascontiguousarray(shown[0])
         return np.asarray(Image.fromarray(np.ascontiguousarray(shown.transpose(1, 2, 0))).convert("L"))
-    values = np.nan_to_num(shown.astype(np.float32).mean(axis=0), posinf=0.0, neginf=0.0)
-    low, high = (65535.0, 0.0) if not values.size else (float(values.min()), float(values.max()))
+    # Halved before they are added or subtracted, since the sum of two large floats is none.
+    finite = np.nan_to_num(shown.astype(np.float64), posinf=0.0, neginf=0.0) / (2 * len(shown))
+    values = finite.sum(axis=0)
+    low, high = (0.0, 0.0) if not values.size else (float(values.min()), float(values.max()))
     if shown.dtype == np.uint16:
         # By the range in use: images of 12 bits are dark in 16, and 8 levels would leave no structure.
-        high = max(high, low + 256.0)
+        high = max(high, low + 128.0)
     span = high - low
     if span <= 1e-6 * max(abs(high), abs(low)):
         return np.zeros(values.shape, np.uint8)
