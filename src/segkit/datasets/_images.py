@@ -165,8 +165,8 @@ def _with_channels(array: Array, path: Path) -> Array:
 
 
 def _known_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype in (np.uint8, np.uint16):
-        return dtype
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        return dtype.newbyteorder("=")
     return np.dtype(np.uint8 if dtype.kind == "b" else np.float32)
 
 

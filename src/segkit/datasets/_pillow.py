@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segkit.datasets._header import Array
+from segkit.datasets._tiff import exif_orientation
 from segkit.errors import DataError
 
 __all__ = ["Stored", "decoded", "stored", "stored_orientation"]
@@ -103,7 +104,9 @@ def decoded(picture: Stored) -> int:
 
 def stored_orientation(image: Image.Image) -> int:
     """The EXIF orientation that a picture asks for; 1 where its EXIF is damaged, as every viewer has it."""
-    if not {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"} & image.info.keys():
+    if image.format == "PNG":
+        return exif_orientation(image.info.get("exif", b""))
+    if not {"exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return 1
     try:
         orientation = int(Image.Image.getexif(image).get(0x0112, 1))

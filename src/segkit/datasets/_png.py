@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,6 @@ from segkit.errors import DataError
 __all__ = ["PngHeader", "png_header", "wide_png_pixels"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_HIGHEST_CHUNK = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class PngHeader:
     bits: int
     color_type: int
     transparent: bool = False
-    animated: bool = False
     orientation: int = 1
 
     @property
@@ -51,7 +49,7 @@ def png_header(file: BinaryIO, path: Path, *, start_only: bool = False) -> PngHe
     """What the chunks of an open PNG say; with ``start_only`` its first chunk alone (size, bits, colour type)."""
     file.seek(8)
     size = file_size(file)
-    kind, length = _chunk(file)
+    length, kind = struct.unpack(">I4s", file.read(8))
     if kind != b"IHDR" or length != 13:
         raise ValueError("no header where a PNG has one")
     width, height, bits, color_type = struct.unpack(">IIBB", file.read(10))
@@ -61,43 +59,23 @@ def png_header(file: BinaryIO, path: Path, *, start_only: bool = False) -> PngHe
     found = PngHeader(width, height, bits, color_type)
     if start_only:
         return found
-    more: dict[str, int] = {}
     for kind, at, length in _chunks(file, size):
+        file.seek(at)
         if kind == b"tRNS":
-            more["transparent"] = True
-        elif kind == b"acTL":
-            file.seek(at)
-            more["animated"] = length == 8 and struct.unpack(">I", file.read(4))[0] > 1
+            found = replace(found, transparent=True)
         elif kind == b"eXIf":
-            file.seek(at)
-            more["orientation"] = exif_orientation(file.read(length))
-    return PngHeader(
-        width,
-        height,
-        bits,
-        color_type,
-        bool(more.get("transparent")),
-        bool(more.get("animated")),
-        more.get("orientation", 1),
-    )
-
-
-def _chunk(file: BinaryIO) -> tuple[bytes, int]:
-    length, kind = struct.unpack(">I4s", file.read(8))
-    return kind, length
+            found = replace(found, orientation=exif_orientation(file.read(length)))
+    return found
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, place of the data, length) of each chunk up to the last; one that is cut off raises ValueError."""
+    """(kind, place of the data, length) of each whole chunk, up to the last one or to where the file is cut off."""
     at = 8
-    while True:
+    while at + 12 <= size:
         file.seek(at)
-        head = file.read(8)
-        if len(head) < 8:
-            raise ValueError("the file ends before its last chunk")
-        length, kind = struct.unpack(">I4s", head)
+        length, kind = struct.unpack(">I4s", file.read(8))
         if at + 12 + length > size:
-            raise ValueError(f"the file ends inside its chunk {kind!r}")
+            return
         yield kind, at + 8, length
         if kind == b"IEND":
             return
@@ -116,11 +94,14 @@ def wide_png_pixels(file: BinaryIO, path: Path, header: PngHeader) -> Array:
     kinds = {2: "16-bit RGB", 4: "16-bit grey with alpha", 6: "16-bit RGBA"}
     with needed("images", f"reading {path} ({kinds[header.color_type]}, which would be narrowed to 8 bits without it)"):
         import imagecodecs
+    kind = b""
     for kind, at, length in _chunks(file, file_size(file)):
         file.seek(at - 4)
         data = file.read(length + 4)
         if struct.unpack(">I", file.read(4))[0] != zlib.crc32(data):
             raise ValueError(f"the chunk {kind!r} is damaged")
+    if kind != b"IEND":
+        raise ValueError("the file ends before its last chunk")
     file.seek(0)
     pixels = np.asarray(imagecodecs.png_decode(file.read()))
     if pixels.dtype != np.uint16 or pixels.shape != (header.height, header.width, header.channels):
