@@ -5,6 +5,7 @@ from __future__ import annotations
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, list_datasets
 from segkit.datasets._source import Archive, Source
 from segkit.datasets.ade20k import ADE20K
+from segkit.datasets.cache import Cached
 from segkit.datasets.camvid import CamVid
 from segkit.datasets.cityscapes import Cityscapes
 from segkit.datasets.coco import CocoDataset
@@ -15,8 +16,10 @@ from segkit.datasets.oxford_pet import OxfordPet
 from segkit.datasets.pascal_voc import PascalVOC
 from segkit.datasets.polygons import polygon_mask, rle_mask
 from segkit.datasets.reading import ImageHeader, image_header, read_image, read_mask
-from segkit.datasets.splits import Subset, random_split
+from segkit.datasets.split_files import load_split, save_split
+from segkit.datasets.splits import Subset, k_fold, random_split
 from segkit.datasets.statistics import ClassStatistics, class_statistics
+from segkit.datasets.streaming import LazyStream, TarShards, is_stream
 from segkit.datasets.street_scenes import SceneObject, StreetScenes
 from segkit.datasets.volume_reading import VolumeReading
 from segkit.datasets.volume_slices import VolumeDataset, whole_volumes
@@ -25,6 +28,7 @@ from segkit.datasets.volumes import Volume, read_label_volume, read_volume
 __all__ = [
     "ADE20K",
     "Archive",
+    "Cached",
     "CamVid",
     "Cityscapes",
     "ClassStatistics",
@@ -35,6 +39,7 @@ __all__ = [
     "ImageHeader",
     "InspectedSplit",
     "Item",
+    "LazyStream",
     "OxfordPet",
     "Pairs",
     "PascalVOC",
@@ -44,6 +49,7 @@ __all__ = [
     "Source",
     "StreetScenes",
     "Subset",
+    "TarShards",
     "Volume",
     "VolumeDataset",
     "VolumeReading",
@@ -51,7 +57,10 @@ __all__ = [
     "create_dataset",
     "image_header",
     "inspect_dataset",
+    "is_stream",
+    "k_fold",
     "list_datasets",
+    "load_split",
     "polygon_mask",
     "random_split",
     "read_image",
@@ -59,5 +68,6 @@ __all__ = [
     "read_mask",
     "read_volume",
     "rle_mask",
+    "save_split",
     "whole_volumes",
 ]

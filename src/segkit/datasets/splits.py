@@ -1,4 +1,4 @@
-"""Parts of a data set: subsets, and random splits that keep groups together."""
+"""Parts of a data set: subsets, and random splits and folds that keep groups together."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from segkit._checks import check_int, check_number
-from segkit._rng import generator
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, check_index
+from segkit.datasets._dealing import deal, deal_by_class
+from segkit.datasets._each import each_item
 from segkit.errors import InputError
 from segkit.labels import Labels
 
-__all__ = ["Subset", "random_split"]
+__all__ = ["Subset", "k_fold", "random_split"]
 
 
 class Subset(SegmentationDataset):
@@ -64,11 +68,13 @@ def random_split(
     seed: int = 0,
     groups: Sequence[str] | bool | None = None,
     labels: Labels | None = None,
+    *,
+    stratify: bool | ArrayLike = False,
 ) -> list[Subset]:
     """Split a data set at random; every item is in exactly one part, and a group never lies on two sides.
 
     Whole groups go, the largest first, to the part that lacks most items. The parts depend on the groups' sizes, the
-    fractions and ``seed`` alone.
+    fractions, ``seed`` and, if stratified, on which items hold which classes.
 
     Args:
         dataset: any data set with (image, mask) items.
@@ -77,13 +83,16 @@ def random_split(
         groups: one name an item. None takes the data set's own groups where it has any; False splits item by item,
             which puts near-equal images (frames of one drive, slices of one patient) on both sides.
         labels: as in `Subset`.
+        stratify: True lets each class occur in each part in its share of the images that hold it, as far as whole
+            groups allow, the rarest class first; every mask is read once for it. Or which items hold which classes,
+            ``(items, classes)`` of booleans, if that is known already.
 
     Returns:
         One `Subset` a fraction, its items in the data set's order.
 
     Raises:
-        InputError: fractions that are not positive or do not add up to 1, ``groups`` of another length, or a part that
-            would be empty.
+        InputError: fractions that are not positive or do not add up to 1, ``groups`` or ``stratify`` of another length,
+            or a part that would be empty.
 
     Example:
         >>> from segkit.datasets import StreetScenes
@@ -91,15 +100,101 @@ def random_split(
         [7, 3]
     """
     shares = _check_fractions(fractions)
+    return [Subset(dataset, part, labels) for part in _parts(dataset, shares, seed, groups, labels, stratify)]
+
+
+def k_fold(
+    dataset: Pairs,
+    folds: int = 5,
+    seed: int = 0,
+    groups: Sequence[str] | bool | None = None,
+    labels: Labels | None = None,
+    *,
+    stratify: bool | ArrayLike = False,
+) -> list[tuple[Subset, Subset]]:
+    """Split a data set into ``folds`` equal parts, and return for each of them (all the others, itself).
+
+    Args:
+        dataset: any data set with (image, mask) items.
+        folds: how many; 2 or more.
+        seed: another one gives other folds.
+        groups: as in `random_split`; no group lies in two folds.
+        labels: as in `Subset`.
+        stratify: as in `random_split`.
+
+    Returns:
+        A (train, validation) pair of `Subset` a fold; every item is validated on once.
+
+    Raises:
+        InputError: as `random_split` does; also fewer groups than folds.
+
+    Example:
+        >>> from segkit.datasets import StreetScenes
+        >>> [(len(train), len(val)) for train, val in k_fold(StreetScenes(10), 5)]
+        [(8, 2), (8, 2), (8, 2), (8, 2), (8, 2)]
+    """
+    count = check_int("folds", folds, minimum=2)
+    parts = _parts(dataset, [1 / count] * count, seed, groups, labels, stratify)
+    everything = range(len(dataset))
+    pairs = []
+    for part in parts:
+        held_out = set(part)
+        train = [index for index in everything if index not in held_out]
+        pairs.append((Subset(dataset, train, labels), Subset(dataset, part, labels)))
+    return pairs
+
+
+def _parts(
+    dataset: Pairs,
+    shares: list[float],
+    seed: int,
+    groups: Sequence[str] | bool | None,
+    labels: Labels | None,
+    stratify: bool | ArrayLike,
+) -> list[list[int]]:
+    """The indices of each part, in order."""
     names = _group_names(dataset, groups)
     members: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         members.setdefault(name, []).append(index)
-    parts = _deal(list(members.values()), [share * len(names) for share in shares], seed)
+    if stratify is False:
+        parts = deal(list(members.values()), [share * len(names) for share in shares], seed)
+    else:
+        parts = deal_by_class(list(members.values()), shares, _presence(dataset, labels, stratify), seed)
     empty = [position for position, part in enumerate(parts) if not part]
     if empty:
         raise InputError(_explain_empty(shares[empty[0]], empty[0], len(names), len(members)))
-    return [Subset(dataset, sorted(part), labels) for part in parts]
+    return [sorted(part) for part in parts]
+
+
+def _presence(dataset: Pairs, labels: Labels | None, given: bool | ArrayLike) -> NDArray[np.bool_]:
+    """``(items, classes)``: whether an item holds a class; as given, or from the masks."""
+    if given is not True:
+        known = np.asarray(given)
+        if known.ndim != 2 or len(known) != len(dataset) or known.dtype.kind not in "bui":
+            raise InputError(
+                f"`stratify` must be True, False, or {len(dataset)} rows (one an item) of booleans a class; got "
+                f"{known.dtype} {known.shape}"
+            )
+        return known.astype(np.bool_)
+    labels = Subset(dataset, [], labels).labels
+    highest = len(labels.value_names)
+
+    def look(index: int) -> NDArray[np.bool_]:
+        mask = torch.as_tensor(dataset[index][1])
+        if labels.task == "multilabel":
+            return (mask == 1).flatten(1).any(dim=1).numpy()
+        found = np.zeros(highest, np.bool_)
+        values = _values(mask, labels)
+        found[values] = True
+        return found
+
+    return np.array(list(each_item(look, len(dataset), workers=None, what="reading masks")), np.bool_)
+
+
+def _values(mask: Tensor, labels: Labels) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = labels.check(torch.unique(mask).numpy()).astype(np.int64)
+    return values[values != labels.ignore_index]
 
 
 def _check_fractions(fractions: Sequence[float]) -> list[float]:
@@ -120,18 +215,6 @@ def _group_names(dataset: Pairs, groups: Sequence[str] | bool | None) -> Sequenc
     if len(groups) != len(dataset):
         raise InputError(f"`groups` must name one group an item: {len(dataset)} items; got {len(groups)} groups")
     return groups
-
-
-def _deal(groups: list[list[int]], wanted: list[float], seed: int) -> list[list[int]]:
-    order = generator(seed).permutation(len(groups)).tolist()
-    order.sort(key=lambda group: -len(groups[group]))  # stable: groups of one size stay shuffled
-    parts: list[list[int]] = [[] for _ in wanted]
-    lacking = np.array(wanted, np.float64)
-    for group in order:
-        part = int(lacking.argmax())
-        parts[part] += groups[group]
-        lacking[part] -= len(groups[group])
-    return parts
 
 
 def _explain_empty(share: float, part: int, num_items: int, num_groups: int) -> str:
