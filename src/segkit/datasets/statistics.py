@@ -191,15 +191,15 @@ class ClassStatistics:
         return np.asarray(np.median(frequency) / frequency)
 
     def to_dict(self) -> dict[str, Any]:
-        """Totals as plain values, for JSON."""
+        """Totals as plain values, for JSON, where None stands for what is no number."""
         return {
             "names": list(self.labels.value_names),
             "num_images": self.num_images,
             "pixels": self.pixels.tolist(),
             "images": self.images.tolist(),
             "ignored_share": self.ignored_share,
-            "mean": self.mean.tolist(),
-            "std": self.std.tolist(),
+            "mean": [value if math.isfinite(value) else None for value in self.mean.tolist()],
+            "std": [value if math.isfinite(value) else None for value in self.std.tolist()],
         }
 
     def _rows(self) -> list[list[str]]:
@@ -280,9 +280,11 @@ def as_array(value: Any) -> NDArray[Any]:
 
 def count_item(image: NDArray[Any], mask: NDArray[Any], labels: Labels, where: str) -> ItemCounts:
     """Count one image ``(C, H, W)`` and its mask ``(H, W)``, multilabel ``(K, H, W)``."""
-    if image.ndim != 3 or mask.shape[-2:] != image.shape[1:]:
+    planes = (labels.num_classes,) if labels.task == "multilabel" else ()
+    if image.ndim != 3 or mask.shape != (*planes, *image.shape[1:]):
+        form = "a multilabel mask (K, H, W)" if planes else "a mask (H, W)"
         raise ShapeError(
-            f"expected an image (C, H, W) and a mask of its size; got {image.shape} and {mask.shape} in {where}"
+            f"expected an image (C, H, W) and {form} of its size; got {image.shape} and {mask.shape} in {where}"
         )
     mask = labels.check(mask, where)
     valid = mask != labels.ignore_index

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-
-from segkit._checks import check_number
-from segkit.datasets import Pairs
-from segkit.errors import InputError
+from segkit.datasets import Pairs, class_statistics
 from segkit.labels import Labels
-from segkit.training.loader import item_id
 
 __all__ = ["balanced_weights"]
 
@@ -32,17 +26,4 @@ def balanced_weights(dataset: Pairs, labels: Labels, *, power: float) -> tuple[f
         InputError: a multilabel task, masks without a valid pixel, or a power outside 0..1.
         LabelError: a mask value that the labels do not have.
     """
-    check_number("power", power, minimum=0, maximum=1)
-    if labels.task == "multilabel":
-        raise InputError("the planes of a multilabel task have no shares of the pixels: give class weights by hand")
-    count = len(labels.value_names)
-    pixels = np.zeros(count, dtype=np.int64)
-    for index in range(len(dataset)):
-        mask = torch.as_tensor(dataset[index][1]).numpy()
-        labels.check(mask, f"item {index} ({item_id(dataset, index)})")
-        pixels += np.bincount(mask[mask != labels.ignore_index].ravel(), minlength=count)
-    if not pixels.any():
-        raise InputError(f"none of the {len(dataset)} masks has a valid pixel (all are {labels.ignore_index})")
-    share = pixels / pixels.sum()
-    weights = np.where(pixels > 0, share, share[pixels > 0].min()) ** -power
-    return tuple(float(value) for value in weights / (weights @ share))
+    return class_statistics(dataset, labels=labels).weights("power", power=power)
