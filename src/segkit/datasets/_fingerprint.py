@@ -63,7 +63,7 @@ def settings_digest(dataset: object) -> str:
 
 def _parts(value: Any, where: str, above: tuple[int, ...]) -> Iterator[str]:
     """Texts that tell one value from another; ``above`` are the objects that hold it."""
-    if isinstance(value, enum.Enum | _SCALARS):
+    if isinstance(value, _SCALARS):
         yield f"{type(value).__name__} {value!r}"
     elif isinstance(value, np.ndarray | torch.Tensor):
         yield _array(value)

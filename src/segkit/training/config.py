@@ -10,7 +10,7 @@ from segkit.errors import InputError
 from segkit.training.optim import OPTIMIZERS
 from segkit.training.schedules import SCHEDULES
 
-__all__ = ["TrainConfig"]
+__all__ = ["TrainConfig", "check_workers"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,14 @@ class TrainConfig:
     minutes: float | None = None
     batch_size: int = 8
     augment: str | None = None
+    rare_classes: float = 0.0
+    steps_per_epoch: int | None = None
     size: tuple[int, int] | None = None
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
     seed: int = 0
-    workers: int = 2
+    workers: int | str = "auto"
+    cache: str | None = "memory"
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -39,7 +42,10 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, minimum=0)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("seed", self.seed, minimum=0)
-        check_int("workers", self.workers, minimum=0)
+        check_workers(self.workers)
+        check_number("rare_classes", self.rare_classes, minimum=0, maximum=1)
+        if self.steps_per_epoch is not None:
+            check_int("steps_per_epoch", self.steps_per_epoch, minimum=1)
         if self.epochs is None and self.minutes is None:
             raise InputError("a run needs an end: give `epochs`, `minutes`, or both (whichever comes first)")
         if self.epochs is not None:
@@ -60,3 +66,11 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return dataclasses.asdict(self)
+
+
+def check_workers(workers: object) -> None:
+    """Raise unless ``workers`` is a number of threads, or says who reads."""
+    if isinstance(workers, str):
+        check_choice("workers", workers, ("auto", "threads", "processes"))
+    else:
+        check_int("workers", workers, minimum=0)

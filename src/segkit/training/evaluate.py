@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -126,7 +127,7 @@ def evaluate(
     *,
     device: Device | torch.device | str | None = None,
     batch_size: int = 4,
-    workers: int = 2,
+    workers: int | str = "auto",
     loader: Loader | None = None,
 ) -> Result:
     """Predict every image of a data set at its own size and count.
@@ -136,7 +137,7 @@ def evaluate(
         dataset: ``(image, mask)`` items of any sizes.
         device: None for the best one found.
         batch_size: images a batch (of neighbours with one size).
-        workers: reading threads.
+        workers: who reads, as in `Trainer`.
         loader: a loader of this data set to use again, with what it has cached.
 
     Raises:
@@ -151,13 +152,14 @@ def evaluate(
     check_same_classes(model.labels, labels, "evaluation")
     if labels.task == "multilabel":
         raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
-    loader = loader or Loader(
+    own = Loader(
         dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0, channels=model.in_channels
     )
     evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     model = where.place(model).eval()
-    with tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None) as bar:
-        for images, masks, indices, *_ in loader.in_order():
+    bar = tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None)
+    with bar, closing(own) if loader is None else nullcontext(loader) as batches:
+        for images, masks, indices, *_ in batches.in_order():
             with torch.no_grad(), where, where.autocast():
                 matrices = kernels.confusion_matrix_from_logits(
                     model(where.place(images)), where.place(masks), ignore_index=labels.ignore_index, per_image=True

@@ -16,7 +16,10 @@ __all__ = ["Epoch", "History"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One row: the training loss (mean over the epoch's steps), and the validation's scores where there was one."""
+    """One row: the training loss (mean over the epoch's steps), and the validation's scores where there was one.
+
+    ``waiting`` is the share of the training's seconds in which it waited for data.
+    """
 
     epoch: int
     steps: int
@@ -24,6 +27,7 @@ class Epoch:
     loss: float
     seconds: float
     images_per_second: float
+    waiting: float = 0.0
     val_miou: float | None = None
     val_micro_iou: float | None = None
     val_pixel_accuracy: float | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,11 +23,11 @@ from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
 from segkit.training._census import Census
 from segkit.training._workers import Crew, Draw, Measuring, Processes, Sample, Serial, Threads, can_fork, cores
-from segkit.transforms import Context, RareSample, Transform
+from segkit.transforms import AnyTransform, Context, RareSample, Transform
 from segkit.transforms._change import Change
 from segkit.transforms._device import change_batch
 
-__all__ = ["Batch", "Loader", "SampleMaker", "choose_crew", "collate", "finish", "item_id"]
+__all__ = ["AnyLoader", "Batch", "Loader", "SampleMaker", "choose_crew", "collate", "described", "finish", "item_id"]
 
 
 class Batch(NamedTuple):
@@ -42,24 +43,62 @@ class Batch(NamedTuple):
     place: tuple[int, int] | None = None
 
 
+class AnyLoader(Protocol):
+    """What the training loop asks of a loader."""
+
+    batch_size: int
+    crew: Crew
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches `shuffled` gives from the start."""
+        ...
+
+    def shuffled(self, epoch: int, start: int = 0, place: Sequence[int] | None = None) -> Iterator[Batch]:
+        """The batches of an epoch from number ``start``; ``place`` is the one of the batch before them."""
+        ...
+
+    def name(self, index: int) -> str:
+        """An item's name for messages."""
+        ...
+
+    def subject(self) -> dict[str, Any]:
+        """What tells the data from others, as plain values."""
+        ...
+
+    def close(self) -> None:
+        """End worker processes, if there are any."""
+        ...
+
+
+def described(transform: AnyTransform | None) -> str | None:
+    """A transform as text that is the same in the next process: a resumed run must have the same one."""
+    if transform is None or isinstance(transform, str):
+        return transform
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(transform))
+
+
 def item_id(dataset: Any, index: int) -> str:
     """The name of an item: its id where the data set has any, else its number."""
     ids = getattr(dataset, "ids", None)
     return str(index) if ids is None else str(ids[index])
 
 
-def choose_crew(workers: int | str, *, foreign: bool, on_start: Any = lambda count: None) -> Crew:
+def choose_crew(
+    workers: int | str, *, foreign: bool, on_start: Any = lambda count: None, processes: bool = True
+) -> Crew:
     """Who reads: ``"auto"`` (measured), ``"threads"``, ``"processes"``, or so many threads.
 
     Another library's transform draws from the process's own generators, from which the model's dropout draws too: it
-    never runs in a thread beside the training.
+    never runs in a thread beside the training. Without ``processes``, there are none: then the calling thread does it.
     """
+    can = processes and can_fork()
 
     def make(count: int, kind: str) -> Crew:
         if kind == "none" or count == 0:
             return Serial()
         if kind == "processes" or foreign:
-            return Processes(count, on_start) if can_fork() else Serial()
+            return Processes(count, on_start) if can else Serial() if foreign else Threads(count)
         return Threads(count)
 
     if workers == "auto":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit._checks import listed
-from segkit.datasets import Pairs
+from segkit.datasets import Cached, Pairs
 from segkit.device import Device
 from segkit.errors import ConfigError, ShapeError, TrainingError
 from segkit.models import Segmenter, load_model
@@ -23,7 +23,7 @@ from segkit.training.checkpoint import load_checkpoint, pack_optimizer, save_che
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.history import Epoch, History
-from segkit.training.loader import Batch, Loader, item_id
+from segkit.training.loader import AnyLoader, Batch, Loader, finish
 from segkit.training.optim import create_optimizer
 from segkit.training.schedules import SCHEDULES
 from segkit.training.signals import StopSignals
@@ -34,6 +34,9 @@ LAST, BEST, HISTORY = "last.safetensors", "best", "history.json"
 
 # A checkpoint costs a write of three times the weights: not after every one of many short epochs.
 _SECONDS_BETWEEN_SAVES = 30.0
+
+# Waiting for data is worth a word from so many seconds and such a share of the training time on.
+_WAITING_SECONDS, _WAITING_SHARE = 5.0, 0.2
 
 # A run of so many minutes spends at most this share of them on validation (the last one not counted).
 _VALIDATION_SHARE = 0.1
@@ -50,6 +53,9 @@ class _State:
     loss_sum: float = 0.0
     epoch_steps: int = 0
     epoch_seconds: float = 0.0
+    waited_seconds: float = 0.0  # for data, of the whole run
+    epoch_waited: float = 0.0
+    place: list[int] | None = None  # how far a stream is read: the pass, and the items of it
     validation_seconds: float = 0.0
     last_validation_seconds: float = 0.0
     best_miou: float | None = None
@@ -61,7 +67,7 @@ class Run:
 
     model: Segmenter
     loss: nn.Module
-    train: Loader
+    train: AnyLoader
     val: Pairs | None
     config: TrainConfig
     device: Device
@@ -72,7 +78,7 @@ class Run:
         self,
         model: Segmenter,
         loss: nn.Module,
-        train: Loader,
+        train: AnyLoader,
         val: Pairs | None,
         *,
         config: TrainConfig,
@@ -92,7 +98,12 @@ class Run:
         self._val_loader: Loader | None = None
         if val is not None:
             self._val_loader = Loader(
-                val, labels=model.labels, batch_size=4, workers=config.workers, channels=model.in_channels
+                val,
+                labels=model.labels,
+                batch_size=4,
+                workers=config.workers,
+                cache_bytes=0 if isinstance(val, Cached) else 2**30,
+                channels=model.in_channels,
             )
         self._best: dict[str, Tensor] | None = None
         self._clock = time.monotonic()
@@ -100,16 +111,25 @@ class Run:
 
     def go(self, stop: StopSignals) -> None:
         """Train until the end, or until a signal; then the model has its best weights, or its present ones."""
-        with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
-            while not self.state.finished and stop.received is None:
-                self._train_epoch(stop, bar)
-                if stop.received is None:
-                    self._end_epoch(bar)
+        try:
+            with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
+                while not self.state.finished and stop.received is None:
+                    self._train_epoch(stop, bar)
+                    if stop.received is None:
+                        self._end_epoch(bar)
+        finally:
+            self._close()
         if stop.received is not None:
             self.save()
         elif self._best is not None:
             self.model.load_state_dict(self._best)
         self.model.eval()
+
+    def _close(self) -> None:
+        """End worker processes."""
+        self.train.close()
+        if self._val_loader is not None:
+            self._val_loader.close()
 
     @property
     def progress(self) -> float:
@@ -125,7 +145,8 @@ class Run:
 
     def _train_epoch(self, stop: StopSignals, bar: RunBar) -> None:
         self.model.train()
-        for batch in self.train.shuffled(self.state.epoch, start=self.state.batch):
+        batches = self.train.shuffled(self.state.epoch, start=self.state.batch, place=self.state.place)
+        while (batch := self._next(batches)) is not None:
             value = self._step(batch)
             self._count(value)
             speed = self.state.epoch_steps * self.train.batch_size / self.state.epoch_seconds
@@ -133,15 +154,27 @@ class Run:
             if stop.received is not None or self.progress >= 1:
                 break
 
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch; the time that it is waited for counts as such."""
+        start = time.monotonic()
+        batch = next(batches, None)
+        waited = time.monotonic() - start
+        self.state.epoch_waited += waited
+        self.state.waited_seconds += waited
+        if batch is not None and batch.place is not None:
+            self.state.place = list(batch.place)
+        return batch
+
     def _step(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
-        if bool((batch.masks.long() == self._ignore_index).all()):
-            return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move anything either
         with self.device:
+            images, masks = finish(batch, self.device, self._ignore_index)
+            if bool((masks.long() == self._ignore_index).all()):
+                return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move either
             with self.device.autocast():
-                logits = self._logits(self.device.place(batch.images))
-            loss = self.loss(logits, self.device.place(batch.masks))
+                logits = self._logits(images)
+            loss = self.loss(logits, masks)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(self._explain_loss(value, batch))
@@ -169,7 +202,7 @@ class Run:
         return self.config.lr * SCHEDULES[self.config.schedule](self.progress)
 
     def _explain_loss(self, value: float, batch: Batch) -> str:
-        ids = listed(item_id(self.train.dataset, index) for index in batch.indices)
+        ids = listed(map(self.train.name, batch.indices))
         return (
             f"the loss is {value} at step {self.state.steps} (epoch {self.state.epoch + 1}, lr {self._lr():.3g}, "
             f"images {ids}); no step was taken on it, but batch "
@@ -200,15 +233,26 @@ class Run:
         state.finished = state.finished or self.progress >= 1
         if state.finished and self.config.minutes is not None:
             self.history.note("the run was ended or paced by `minutes`, so its steps depend on the machine's speed")
+        self._note_waiting()
         self.history.rows.append(self._row(result))
         if result is not None:
             bar.val_miou = result.scores.miou
             self._keep_best(result)
         state.epoch += 1
         state.batch = state.epoch_steps = 0
-        state.loss_sum = state.epoch_seconds = 0.0
+        state.loss_sum = state.epoch_seconds = state.epoch_waited = 0.0
         if state.finished or time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
             self.save()
+
+    def _note_waiting(self) -> None:
+        """At the run's end, say whether reading the data held it up, and by how much."""
+        waited, spent = self.state.waited_seconds, self.state.seconds - self.state.validation_seconds
+        if self.state.finished and waited >= _WAITING_SECONDS and waited >= _WAITING_SHARE * spent:
+            self.history.note(
+                f"data was the bottleneck: {waited / spent:.0%} of the training time ({waited:.0f} s) was waiting for "
+                f"it. It was read by {self.train.crew}; what helps: a decoded cache that outlives the run "
+                '(`cache="a folder"`), smaller files, a lighter `augment`, more cores'
+            )
 
     def _validation_is_due(self) -> bool:
         if self.val is None:
@@ -235,6 +279,7 @@ class Run:
             loss=state.loss_sum / state.epoch_steps,
             seconds=state.seconds,
             images_per_second=state.epoch_steps * self.train.batch_size / state.epoch_seconds,
+            waiting=state.epoch_waited / state.epoch_seconds,
             val_miou=_or_none(scores.miou) if scores else None,
             val_micro_iou=_or_none(scores.micro_iou) if scores else None,
             val_pixel_accuracy=_or_none(scores.pixel_accuracy) if scores else None,
@@ -306,14 +351,7 @@ class Run:
     def _subject(self) -> dict[str, Any]:
         """What a run is about: a resume with another one would be another run."""
         assert self.model.labels is not None
-        data = self.train.dataset
-        ids = hashlib.sha256("\n".join(item_id(data, index) for index in range(len(data))).encode()).hexdigest()
-        return {
-            "model": self.model.config,
-            "labels": self.model.labels.to_dict(),
-            "number of training items": len(data),
-            "ids of the training items": ids,
-        }
+        return {"model": self.model.config, "labels": self.model.labels.to_dict(), **self.train.subject()}
 
     def _machine(self) -> dict[str, Any]:
         """What may change, at the price of the last bits."""
@@ -321,7 +359,7 @@ class Run:
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         # How long and with how many threads may change; what a step computes may not.
-        free = {"epochs", "minutes", "workers"}
+        free = {"epochs", "minutes", "workers", "cache"}
         old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
         new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
         changed = [f"{name} was {value!r} and is {new[name]!r}" for name, value in old.items() if new[name] != value]

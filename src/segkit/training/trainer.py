@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segkit._checks import listed, suggests
+from segkit._checks import check_number, listed, suggests
 from segkit._files import check_writable, folder_lock, write_json
-from segkit.datasets import Pairs
+from segkit.datasets import Cached, Item, Pairs, is_stream
 from segkit.device import Device
 from segkit.errors import DataError, InputError
 from segkit.inference import ImageLike, Predictor
@@ -24,10 +24,11 @@ from segkit.models import Segmenter
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.history import History
-from segkit.training.loader import Loader, item_id
+from segkit.training.loader import AnyLoader, Loader, described, item_id
 from segkit.training.loop import LAST, Run
 from segkit.training.signals import StopSignals
-from segkit.transforms import Transform, create_transform
+from segkit.training.streams import StreamLoader
+from segkit.transforms import AnyTransform, Transform, as_transform
 
 __all__ = ["Trainer"]
 
@@ -45,13 +46,23 @@ class Trainer:
         epochs: passes over the training data; None for no limit but ``minutes``.
         minutes: the time limit, validations included; None for none.
         batch_size: images a step.
-        augment: a recipe of `segkit.transforms.list_transforms`, such as ``"street"``; None for none.
+        augment: a recipe such as ``"street"`` or ``"0.5*medical + copy_paste"`` (see
+            `segkit.transforms.create_transform`), a transform of one's own, or another library's (see
+            `segkit.transforms.as_transform`); None for none. On a GPU recipes run there, but for copy-paste.
+        rare_classes: the share of the samples (0..1) that are drawn for a class, evenly over the classes, from the
+            images that show it, the crop placed over it; all masks are read once before the first step.
+        steps_per_epoch: batches that count as an epoch, for a training stream (one without numbered items).
         size: ``(height, width)`` of the crops that ``augment`` makes; None for the size of the first image.
         class_weights: one positive weight a class (background and foreground for a binary task), for the losses that
             take them.
         label_smoothing: 0..1, for the losses that take it.
         seed: of the order, the augmentation and any dropout.
-        workers: reading threads; 0 reads between the steps.
+        workers: who reads the data: so many threads; ``"threads"`` or ``"processes"``, as many as there are cores (up
+            to 8); 0 reads between the steps; ``"auto"`` measures at the start which of them pays. They change no
+            number. Another library's transform runs in processes or between the steps, never in threads.
+        cache: where decoded samples are kept: ``"memory"``, a folder (see `segkit.datasets.Cached`), which other runs
+            and processes share, or None.
+        cache_gigabytes: how much of them; None for 1 in memory and 10 in a folder.
         device: where to train; None for the best one found.
         out: a folder for checkpoints (``last.safetensors``, ``best/``) and ``history.json``; None writes nothing.
 
@@ -94,12 +105,16 @@ class Trainer:
         epochs: int | None = 40,
         minutes: float | None = None,
         batch_size: int = 8,
-        augment: str | None = None,
+        augment: AnyTransform | None = None,
+        rare_classes: float = 0.0,
+        steps_per_epoch: int | None = None,
         size: tuple[int, int] | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         seed: int = 0,
-        workers: int = 2,
+        workers: int | str = "auto",
+        cache: str | Path | None = "memory",
+        cache_gigabytes: float | None = None,
         device: Device | torch.device | str | None = None,
         out: str | Path | None = None,
     ) -> None:
@@ -115,12 +130,21 @@ class Trainer:
             epochs=epochs,
             minutes=minutes,
             batch_size=batch_size,
-            augment=augment,
+            augment=described(augment),
+            rare_classes=rare_classes,
+            steps_per_epoch=steps_per_epoch,
             size=size,
             class_weights=None if class_weights is None else tuple(class_weights),
             label_smoothing=label_smoothing,
             seed=seed,
             workers=workers,
+            cache=None if cache is None else str(cache),
+        )
+        self._augment = augment
+        self._cache_gigabytes: float = check_number(
+            "cache_gigabytes",
+            (1.0 if cache == "memory" else 10.0) if cache_gigabytes is None else cache_gigabytes,
+            minimum=0,
         )
         expected = max(model.num_classes, 2)  # a binary task weighs background and foreground
         if class_weights is not None and len(class_weights) != expected:
@@ -130,7 +154,7 @@ class Trainer:
         self.history: History = History()
         self._check_names()
 
-    def fit(self, train: Pairs, val: Pairs | None = None, *, resume: bool = False) -> History:
+    def fit(self, train: Pairs | Iterable[Item], val: Pairs | None = None, *, resume: bool = False) -> History:
         """Train, and keep the weights of the best validation.
 
         With ``val``, the model ends with the weights whose validation mIoU was highest (every epoch is validated; with
@@ -138,8 +162,9 @@ class Trainer:
         step and save before they act; the run goes on with ``resume=True``.
 
         Args:
-            train: ``(image, mask)`` items.
-            val: likewise, of any sizes.
+            train: ``(image, mask)`` items, by number or as a stream: anything that gives them anew at each iteration,
+                such as a torch IterableDataset or `segkit.datasets.TarShards`.
+            val: ``(image, mask)`` items by number, of any sizes; a list will do.
             resume: go on from the checkpoint in ``out``.
 
         Returns:
@@ -188,14 +213,22 @@ class Trainer:
     def _check_names(self) -> None:
         """Find a misspelt loss or recipe now, not when the data has been read."""
         self._loss(Labels([str(value) for value in range(max(self.model.num_classes, 2))]))
-        if self.config.augment is not None:
-            create_transform(self.config.augment, size=self.config.size or (32, 32))
+        if self._augment is not None:
+            as_transform(self._augment, size=self.config.size or (32, 32))
+        if self.config.size is not None and not isinstance(self._augment, str):
+            raise InputError("`size` is that of a recipe's crops; a transform of one's own has its own")
 
-    def _check_data(self, train: Pairs, val: Pairs | None) -> Labels:
+    def _check_data(self, train: Pairs | Iterable[Item], val: Pairs | None) -> Labels:
+        if val is not None and is_stream(val):
+            raise InputError(
+                "the validation data must have a length and numbered items: give `list(...)` of the stream"
+            )
         for name, data in (("training", train), ("validation", val)):
-            if data is not None and len(data) == 0:
+            if data is not None and not is_stream(data) and len(cast(Pairs, data)) == 0:
                 raise InputError(f"the {name} data is empty: expected at least one (image, mask) item")
-        labels = dataset_labels(train, self.model.num_classes, known=self.model.labels)
+        if is_stream(train) and self.config.rare_classes:
+            raise InputError("`rare_classes` draws items by number, which a stream has not")
+        labels = dataset_labels(cast(Pairs, train), self.model.num_classes, known=self.model.labels)
         if val is not None:
             theirs = dataset_labels(val, self.model.num_classes, known=labels)
             check_same_classes(labels, theirs, "validation")
@@ -222,17 +255,11 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             yield
 
-    def _prepare(self, train: Pairs, val: Pairs | None, labels: Labels) -> Run:
+    def _prepare(self, train: Pairs | Iterable[Item], val: Pairs | None, labels: Labels) -> Run:
         config = self.config
-        loader = Loader(
-            train,
-            labels=labels,
-            batch_size=config.batch_size,
-            transform=self._transform(train, labels),
-            seed=config.seed,
-            workers=config.workers,
-            channels=self.model.in_channels,
-        )
+        loader = self._loader(train, labels)
+        if val is not None and config.cache not in (None, "memory"):
+            val = Cached(val, str(config.cache), gigabytes=self._cache_gigabytes)
         return Run(
             self.model,
             self._loss(labels).to(self.device.torch),
@@ -244,6 +271,29 @@ class Trainer:
             out=self.out,
         )
 
+    def _loader(self, train: Pairs | Iterable[Item], labels: Labels) -> AnyLoader:
+        config = self.config
+        shared: dict[str, Any] = {
+            "labels": labels,
+            "batch_size": config.batch_size,
+            "transform": self._transform(train, labels),
+            "seed": config.seed,
+            "workers": config.workers,
+            "channels": self.model.in_channels,
+            "on_device": self._augments_on_device,
+        }
+        if is_stream(train):
+            return StreamLoader(cast(Iterable[Item], train), steps_per_epoch=config.steps_per_epoch, **shared)
+        pairs, in_memory = cast(Pairs, train), config.cache == "memory"
+        if config.cache is not None and not in_memory:
+            pairs = Cached(pairs, config.cache, gigabytes=self._cache_gigabytes)
+        budget = int(self._cache_gigabytes * 2**30) if in_memory else 0
+        return Loader(pairs, cache_bytes=budget, rare_classes=config.rare_classes, **shared)
+
+    @property
+    def _augments_on_device(self) -> bool:
+        return self.device.torch.type == "cuda"
+
     def _loss(self, labels: Labels) -> torch.nn.Module:
         options: dict[str, Any] = {}
         if self.config.class_weights is not None:
@@ -252,11 +302,14 @@ class Trainer:
             options["label_smoothing"] = self.config.label_smoothing
         return create_loss(self.config.loss, task=labels.task, ignore_index=labels.ignore_index, **options)
 
-    def _transform(self, train: Pairs, labels: Labels) -> Transform | None:
-        if self.config.augment is None:
+    def _transform(self, train: Pairs | Iterable[Item], labels: Labels) -> Transform | None:
+        if self._augment is None:
             return None
-        height, width = self.config.size or tuple(train[0][0].shape[-2:])
-        return create_transform(self.config.augment, size=(height, width), ignore_index=labels.ignore_index)
+        size = self.config.size
+        if size is None and isinstance(self._augment, str):
+            first = next(iter(cast(Iterable[Item], train))) if is_stream(train) else cast(Pairs, train)[0]
+            size = (int(first[0].shape[-2]), int(first[0].shape[-1]))
+        return as_transform(self._augment, size=size, ignore_index=labels.ignore_index)
 
 
 def _check_validation(val: Pairs, theirs: Labels, ours: Labels) -> None:
