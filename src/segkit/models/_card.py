@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from segkit.labels import Labels
 __all__ = ["code_text", "model_card", "table"]
 
 _MORE_CLASSES = 100
+# What Markdown reads; an underscore inside a word it leaves alone.
+_SIGNS = re.compile(r"([\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def model_card(
@@ -73,10 +76,10 @@ def _classes(labels: Labels | None) -> str:
 
 
 def _preprocessing(config: Mapping[str, Any]) -> str:
-    rows = [[code_text(name), code_text(json.dumps(value))] for name, value in config["options"].items()]
+    rows = [[f"`{name}`", code_text(json.dumps(value))] for name, value in config["options"].items()]
     return (
         "## Architecture\n\nImages go in as they come from their files: scaling and normalisation are part of the "
-        f"model.\n\n{table(['option', 'value'], [['model', code_text(str(config['model']))], *rows])}"
+        f"model.\n\n{table(['option', 'value'], [['`model`', code_text(str(config['model']))], *rows])}"
     )
 
 
@@ -88,7 +91,5 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def code_text(text: str) -> str:
     """Text for a cell or a heading, in which no sign means anything to Markdown or HTML."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "\\`*_[]|~#":
-        escaped = escaped.replace(sign, f"&#{ord(sign)};")
+    escaped = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;")).replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.split())

@@ -187,7 +187,7 @@ def push_model(
         path = model.save(folder)
         assert model.config is not None
         count = sum(parameter.numel() for parameter in model.parameters())
-        intro = f"A semantic-segmentation model ({count / 1e6:.1f} million parameters), saved by segkit."
+        intro = f"A semantic-segmentation model ({type(model).__name__}, {count:,} parameters)."
         title = name.partition("/")[2]
         write_text(path / "README.md", model_card(model.config, model.labels, title=title, intro=intro))
         return push_folder(path, name, revision=revision, private=private, token=token, message=message)

@@ -6,16 +6,18 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit._checks import listed
-from segkit.errors import DataError, InputError, MissingFileError
+from segkit.errors import DataError, MissingFileError
 from segkit.models._tensorfile import read_tensors
 
-__all__ = ["from_smp", "of_part", "plain_name", "read_state", "renamed"]
+__all__ = ["from_smp", "of_part", "plain_name", "read_state", "renamed", "without_unused"]
+
+T = TypeVar("T")
 
 _WRAPPERS = ("_orig_mod", "module")  # torch.compile; DataParallel and its kin
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -93,18 +95,18 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def renamed(tensors: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
-    """Tensors under the names that the model has for them, whatever wrappers either of them was in.
+def renamed(tensors: Mapping[str, T], expected: Iterable[str], where: str) -> dict[str, T]:
+    """Tensors, or what is known of them, under the names that the model has, whatever wrappers either was in.
 
     Raises:
-        InputError: two tensors that differ in wrappers only.
+        DataError: two tensors that differ in wrappers only.
     """
     theirs = {plain_name(name): name for name in expected}
-    out: dict[str, Tensor] = {}
+    out: dict[str, T] = {}
     for name, tensor in tensors.items():
         new = theirs.get(plain_name(name), plain_name(name))
         if new in out:
-            raise InputError(f"two of the weights are named {plain_name(name)!r} but for wrappers such as `module.`")
+            raise DataError(f"{where}: two tensors are named {plain_name(name)!r} but for wrappers such as `module.`")
         out[new] = tensor
     return out
 
@@ -134,6 +136,13 @@ def from_smp(tensors: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str
             out[place + rest.removeprefix(first)] = tensors[name]
     out |= {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in _SMP_PARTS}
     return out
+
+
+def without_unused(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """All but those of the layers that our encoders take out, since no map that the decoder takes depends on them."""
+    places = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.Identity)}
+    gone = tuple(sorted(place for place in places if place.startswith("encoder.")))
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
 
 
 def _places(expected: Iterable[str]) -> dict[tuple[str, str], list[str]]:

@@ -17,7 +17,7 @@ from segkit.models._budget import Budget, check_sizes
 from segkit.models._models import create_model
 from segkit.models._saving import CONFIG, FORMAT, WEIGHTS
 from segkit.models._tensorfile import Entry, read_header, read_tensors
-from segkit.models.state import from_smp, of_part, read_state, renamed
+from segkit.models.state import from_smp, of_part, read_state, renamed, without_unused
 
 if TYPE_CHECKING:
     from segkit.models.segmenter import Segmenter
@@ -47,9 +47,11 @@ def load_model(folder: str | Path) -> Segmenter:
         raise MissingFileError(f"no file {where}: the folder holds a configuration but no weights")
     header = read_header(where)
     model = _build(config, path, header)
+    names = model.state_dict().keys()
+    header = renamed(header, names, str(where))
     _check_fit(model.state_dict(), {name: entry.shape for name, entry in header.items()}, str(where))
     _take_types(model, header, str(where))
-    tensors = read_tensors(where)
+    tensors = renamed(read_tensors(where), names, str(where))
     _check_numbers(tensors, str(where))
     _check_shared(model, tensors, str(where))
     model.load_state_dict(tensors)
@@ -125,7 +127,8 @@ def load_weights(
         model: takes the weights in place.
         weights: a state dict, or the path of one: a ``.safetensors`` file, or with ``allow_pt`` one of ``torch.save``.
         names: ``"smp"`` for a state dict of segmentation-models-pytorch. Its decoders and heads fit the models of
-            `create_model` that are its own; its encoders every model with that encoder.
+            `create_model` that are its own (whose logits are the same before they are enlarged: there with aligned
+            corners, here without); its encoders fit every model with that encoder.
         part: load this part only, and leave the others as they are.
         allow_pt: read a ``.pt`` file, with ``weights_only=True``.
         where: what the weights are, for messages; a path names itself.
@@ -151,13 +154,13 @@ def load_weights(
         weights = read_state(Path(weights), allow_pt=allow_pt)
     where = where or "the state dict"
     expected = model.state_dict()
-    tensors = renamed(weights, expected)
+    tensors = renamed(weights, expected, where)
     if part is not None:
         theirs = "segmentation_head" if (names, part) == ("smp", "head") else part
         tensors = of_part(tensors, theirs)
         expected = {name: tensor for name, tensor in expected.items() if name.startswith(f"{part}.")}
     if names == "smp":
-        tensors = from_smp(tensors, expected)
+        tensors = without_unused(from_smp(tensors, expected), model)
     _check_fit(expected, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, where)
     _check_kinds({name: (expected[name].dtype, tensor.dtype) for name, tensor in tensors.items()}, where)
     _check_numbers(tensors, where)

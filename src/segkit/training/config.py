@@ -7,6 +7,7 @@ from typing import Any
 
 from segkit._checks import check_choice, check_int, check_number
 from segkit.errors import InputError
+from segkit.training.freezing import check_freezing
 from segkit.training.optim import OPTIMIZERS
 from segkit.training.schedules import SCHEDULES
 
@@ -31,6 +32,9 @@ class TrainConfig:
     size: tuple[int, int] | None = None
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    encoder_lr_factor: float = 1.0
+    freeze: str | int | None = None
+    unfreeze: int | tuple[int, ...] | None = None
     seed: int = 0
     workers: int | str = "auto"
     cache: str | None = "memory"
@@ -40,6 +44,8 @@ class TrainConfig:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_number("lr", self.lr, above=0)
         check_number("weight_decay", self.weight_decay, minimum=0)
+        check_number("encoder_lr_factor", self.encoder_lr_factor, above=0)
+        check_freezing(self.freeze, self.unfreeze)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("seed", self.seed, minimum=0)
         check_workers(self.workers)

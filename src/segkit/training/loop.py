@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from segkit.training._progress import RunBar
 from segkit.training.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, evaluate
+from segkit.training.freezing import frozen_in, stages_of
 from segkit.training.history import Epoch, History
 from segkit.training.loader import AnyLoader, Batch, Loader, finish
 from segkit.training.optim import create_optimizer
@@ -34,6 +36,8 @@ LAST, BEST, HISTORY = "last.safetensors", "best", "history.json"
 
 # A checkpoint costs a write of three times the weights: not after every one of many short epochs.
 _SECONDS_BETWEEN_SAVES = 30.0
+
+_LAST_EPOCH = sys.maxsize
 
 # Waiting for data is worth a word from so many seconds and such a share of the training time on.
 _WAITING_SECONDS, _WAITING_SHARE = 5.0, 0.2
@@ -88,8 +92,17 @@ class Run:
     ) -> None:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
+        self._stages = stages_of(model, config.freeze, config.unfreeze)
+        # What never learns has no place in the optimiser; what learns later has one from the start.
+        if self._stages:
+            model.freeze(frozen_in(_LAST_EPOCH, self._stages, config.unfreeze))
         self.optimizer: torch.optim.Optimizer = create_optimizer(
-            config.optimizer, model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            config.optimizer,
+            model.parameters(),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            encoder=model.encoder.parameters(),
+            encoder_lr_factor=config.encoder_lr_factor,
         )
         self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(device.torch.type, enabled=device.precision == "fp16")
         self.state: _State = _State()
@@ -106,24 +119,41 @@ class Run:
                 channels=model.in_channels,
             )
         self._best: dict[str, Tensor] | None = None
+        self.best_result: Result | None = None
         self._clock = time.monotonic()
         self._saved = time.monotonic()
 
     def go(self, stop: StopSignals) -> None:
         """Train until the end, or until a signal; then the model has its best weights, or its present ones."""
         try:
-            with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
-                while not self.state.finished and stop.received is None:
-                    self._train_epoch(stop, bar)
-                    if stop.received is None:
-                        self._end_epoch(bar)
+            self._train(stop)
         finally:
+            self._unfreeze()
             self._close()
         if stop.received is not None:
+            self.best_result = None  # the weights are the present ones
             self.save()
         elif self._best is not None:
             self.model.load_state_dict(self._best)
         self.model.eval()
+
+    def _train(self, stop: StopSignals) -> None:
+        with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
+            while not self.state.finished and stop.received is None:
+                self._freeze()
+                self._train_epoch(stop, bar)
+                if stop.received is None:
+                    self._end_epoch(bar)
+
+    def _freeze(self) -> None:
+        """Freeze what is frozen in this epoch; a resumed run comes here too, so that it freezes the same."""
+        if self._stages:
+            self.model.freeze(frozen_in(self.state.epoch, self._stages, self.config.unfreeze))
+
+    def _unfreeze(self) -> None:
+        """Leave the model as its own ``frozen_stages`` say."""
+        if self._stages:
+            self.model.freeze((self.model.config or {}).get("options", {}).get("frozen_stages", 0))
 
     def _close(self) -> None:
         """End worker processes."""
@@ -167,7 +197,7 @@ class Run:
 
     def _step(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
+            group["lr"] = self._lr() * group["lr_factor"]
         with self.device:
             images, masks = finish(batch, self.device, self._ignore_index)
             if bool((masks.long() == self._ignore_index).all()):
@@ -290,6 +320,7 @@ class Run:
         if math.isnan(miou) or (self.state.best_miou is not None and miou <= self.state.best_miou):
             return
         self.state.best_miou = miou
+        self.best_result = result
         self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
         if self.out is not None:
             self.model.save(self.out / BEST)

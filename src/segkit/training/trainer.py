@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segkit._checks import check_number, listed, suggests
-from segkit._files import check_writable, folder_lock, write_json
+from segkit._checks import check_number, counted, listed, suggests
+from segkit._files import check_writable, folder_lock
 from segkit.datasets import Cached, Item, Pairs, is_stream
 from segkit.device import Device
 from segkit.errors import DataError, InputError
@@ -21,8 +21,11 @@ from segkit.inference import ImageLike, Predictor
 from segkit.labels import Labels
 from segkit.losses import create_loss
 from segkit.models import Segmenter
+from segkit.training._card import write_card
+from segkit.training._precheck import check_before_training
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
+from segkit.training.freezing import stages_of
 from segkit.training.history import History
 from segkit.training.loader import AnyLoader, Loader, described, item_id
 from segkit.training.loop import LAST, Run
@@ -56,6 +59,11 @@ class Trainer:
         class_weights: one positive weight a class (background and foreground for a binary task), for the losses that
             take them.
         label_smoothing: 0..1, for the losses that take it.
+        encoder_lr_factor: what the encoder's learning rate is of ``lr``, such as 0.1 for a pretrained one.
+        freeze: ``"encoder"``, or how many of its stages from the image on (1 is the stem): they keep their weights, and
+            their norms the statistics, while `fit` runs.
+        unfreeze: after how many epochs all of it learns; or several, growing: after each of them one more stage, the
+            deepest first.
         seed: of the order, the augmentation and any dropout.
         workers: who reads the data: so many threads; ``"threads"`` or ``"processes"``, as many as there are cores (up
             to 8); 0 reads between the steps; ``"auto"`` measures at the start which of them pays. They change no
@@ -111,6 +119,9 @@ class Trainer:
         size: tuple[int, int] | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        encoder_lr_factor: float = 1.0,
+        freeze: str | int | None = None,
+        unfreeze: int | Sequence[int] | None = None,
         seed: int = 0,
         workers: int | str = "auto",
         cache: str | Path | None = "memory",
@@ -136,6 +147,9 @@ class Trainer:
             size=size,
             class_weights=None if class_weights is None else tuple(class_weights),
             label_smoothing=label_smoothing,
+            encoder_lr_factor=encoder_lr_factor,
+            freeze=freeze,
+            unfreeze=tuple(unfreeze) if isinstance(unfreeze, list) else unfreeze,  # type: ignore[arg-type]
             seed=seed,
             workers=workers,
             cache=None if cache is None else str(cache),
@@ -146,12 +160,15 @@ class Trainer:
             (1.0 if cache == "memory" else 10.0) if cache_gigabytes is None else cache_gigabytes,
             minimum=0,
         )
+        stages_of(model, freeze, unfreeze)
         expected = max(model.num_classes, 2)  # a binary task weighs background and foreground
         if class_weights is not None and len(class_weights) != expected:
             raise InputError(f"`class_weights` must have one weight a class ({expected}); got {len(class_weights)}")
         self.device: Device = Device.parse(device)
         self.out: Path | None = Path(out) if out is not None else None
         self.history: History = History()
+        self._result: Result | None = None
+        self._data: dict[str, str] = {}
         self._check_names()
 
     def fit(self, train: Pairs | Iterable[Item], val: Pairs | None = None, *, resume: bool = False) -> History:
@@ -160,6 +177,9 @@ class Trainer:
         With ``val``, the model ends with the weights whose validation mIoU was highest (every epoch is validated; with
         ``minutes``, as often as a tenth of the time allows), else with the last ones. Ctrl-C and SIGTERM finish the
         step and save before they act; the run goes on with ``resume=True``.
+
+        Before the first step a sample of the items is looked at, for a second at most: what would teach the model what
+        is wrong raises, what only deserves a look is a note of the history. `segkit.inspect_dataset` looks at all.
 
         Args:
             train: ``(image, mask)`` items, by number or as a stream: anything that gives them anew at each iteration,
@@ -172,26 +192,38 @@ class Trainer:
 
         Raises:
             InputError: empty data, or another number of classes than the model's.
-            DataError: a folder that cannot be written, is in use, or holds a run already.
+            LabelError: mask values that are no class; also such that raise nothing by themselves, as 0 and 255 alone
+                where 255 is ignored.
+            DataError: a folder that cannot be written, is in use, or holds a run already; images with NaN.
             TrainingError: a loss that is not finite.
         """
         labels = self._check_data(train, val)
         self._check_folder(resume)
+        notes = [] if resume or is_stream(train) else check_before_training(cast(Pairs, train), val, labels)
         self.model.labels = labels
         self.model.reading = getattr(train, "reading", None) or self.model.reading
         self.model = self.device.place(self.model)
-        self.history = History()
+        self.history = History(notes=notes)
+        self._result = None
+        self._data = {
+            name: f"{'a stream' if is_stream(data) else counted(len(cast(Pairs, data)), 'image')} "
+            f"of {type(data).__name__}"
+            for name, data in (("train", train), ("val", val))
+            if data is not None
+        }
         with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
             run = self._prepare(train, val, labels)
             if resume:
                 run.restore()
             run.go(stop)
+            self._result = run.best_result
         stop.deliver()
         return self.history
 
     def evaluate(self, dataset: Pairs) -> Result:
         """Predict every image of ``dataset`` at its own size and return scores that name their protocol."""
-        return evaluate(self.model, dataset, device=self.device, workers=self.config.workers)
+        self._result = evaluate(self.model, dataset, device=self.device, workers=self.config.workers)
+        return self._result
 
     @overload
     def predict(self, image: Tensor) -> Tensor: ...
@@ -204,10 +236,27 @@ class Trainer:
         """Label every pixel of an image, a batch or a list; see `segkit.inference.Predictor.predict`."""
         return Predictor(self.model, device=self.device).predict(image)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the model (weights, preprocessing, class names) and ``training.json`` (settings and history)."""
+    def save(self, folder: str | Path, *, samples: int = 3) -> Path:
+        """Write the model (weights, preprocessing, class names), how it was trained, its scores and a model card.
+
+        The scores are those of the last `evaluate`, or else of the validation whose weights the model has.
+
+        Args:
+            folder: for ``model.safetensors``, ``config.json``, ``training.json`` (settings, history, scores),
+                ``README.md`` (the card) and ``samples.jpg``.
+            samples: how many images of the evaluation the card shows, from the worst to the best; 0 for none, where
+                they are not for everybody's eyes.
+        """
         folder = self.model.save(folder)
-        write_json(folder / "training.json", {"config": self.config.to_dict(), "history": self.history.to_dict()})
+        write_card(
+            folder,
+            self.model,
+            config=self.config,
+            history=self.history,
+            result=self._result,
+            data=self._data,
+            samples=samples,
+        )
         return folder
 
     def _check_names(self) -> None:
