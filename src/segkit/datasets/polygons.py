@@ -153,7 +153,7 @@ def _lengths(text: str | bytes) -> list[int]:
     """What COCO's text says: groups of 5 bits, the lowest first, each in a character from "0" on; a sixth bit says that
     more follow, and the highest of the last five is the sign. From the fourth number on, the one two before is added.
     """
-    codes = text.encode("ascii", "replace") if isinstance(text, str) else text
+    codes = text.encode("utf-8", "replace") if isinstance(text, str) else text
     lengths: list[int] = []
     value = shift = 0
     for code in codes:
