@@ -12,6 +12,7 @@
     │       └── MissingFileError (FileNotFoundError)
     ├── MissingExtraError (ImportError)    an optional package is not installed
     ├── KernelError (RuntimeError)         a forced kernel that cannot run
+    ├── ExportError (RuntimeError)         a model whose exported file cannot be made, or is not the model
     └── TrainingError (RuntimeError)       a run that cannot go on
 
 Every message says what was expected, what was got, where, and what to do next.
@@ -22,6 +23,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "DataError",
+    "ExportError",
     "InputError",
     "KernelError",
     "LabelError",
@@ -72,6 +74,10 @@ class MissingExtraError(SegkitError, ImportError):
 
 class KernelError(SegkitError, RuntimeError):
     """A kernel that was asked for by name and cannot run."""
+
+
+class ExportError(SegkitError, RuntimeError):
+    """A model that cannot be exported, or a file that does not give what the model gives."""
 
 
 class TrainingError(SegkitError, RuntimeError):

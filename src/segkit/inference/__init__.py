@@ -1,6 +1,18 @@
 """Using a trained model."""
 
+from segkit.inference.exported import ExportedModel
+from segkit.inference.exporting import Agreement, Export, export
 from segkit.inference.forward import predict_batch
-from segkit.inference.predictor import ImageLike, Predictor, load
+from segkit.inference.images import ImageLike
+from segkit.inference.predictor import Predictor, load
 
-__all__ = ["ImageLike", "Predictor", "load", "predict_batch"]
+__all__ = [
+    "Agreement",
+    "Export",
+    "ExportedModel",
+    "ImageLike",
+    "Predictor",
+    "export",
+    "load",
+    "predict_batch",
+]

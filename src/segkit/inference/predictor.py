@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -12,28 +12,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from segkit._checks import counted
-from segkit.datasets import read_image
+from segkit.datasets import Volume
+from segkit.datasets._nifti import is_nifti
 from segkit.device import Device
-from segkit.errors import InputError, ShapeError
+from segkit.inference.exported import SUFFIXES, ExportedModel, load_exported
 from segkit.inference.forward import predict_batch
+from segkit.inference.images import ImageLike, image_tensor
+from segkit.inference.volumes import predict_volume
 from segkit.labels import Labels, Task
 from segkit.models import Segmenter, load_model
 
 __all__ = ["Predictor", "load"]
-
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any]"
 
 
 class Predictor:
     """A model with its labels on a device.
 
     Args:
-        model: put into evaluation mode and on ``device``.
+        model: a `Segmenter`, put into evaluation mode and on ``device``; or an `ExportedModel`.
         device: None for the best one found.
 
     Attributes:
-        model: the `Segmenter`.
+        model: the `Segmenter`, or the `ExportedModel` of a file.
         labels: what its classes mean; None if it never learnt.
         device: where it runs.
 
@@ -44,9 +44,9 @@ class Predictor:
         (20, 30)
     """
 
-    def __init__(self, model: Segmenter, *, device: Device | torch.device | str | None = None) -> None:
+    def __init__(self, model: Segmenter | ExportedModel, *, device: Device | torch.device | str | None = None) -> None:
         self.device: Device = Device.parse(device)
-        self.model: Segmenter = self.device.place(model).eval()
+        self.model: Segmenter | ExportedModel = self.device.place(model).eval()
 
     @property
     def labels(self) -> Labels | None:
@@ -56,97 +56,78 @@ class Predictor:
     @property
     def task(self) -> Task:
         """The task of the labels; without labels, binary for one logit and multiclass otherwise."""
-        if self.labels is not None:
-            return self.labels.task
-        return "binary" if self.model.num_classes == 1 else "multiclass"
+        return task_of(self.model)
 
     @overload
     def predict(self, image: Tensor) -> Tensor: ...
+    @overload
+    def predict(self, image: Volume) -> Volume: ...
     @overload  # a str is a sequence of str, too; the first overload that fits takes it as a path
     def predict(self, image: ImageLike) -> NDArray[Any]: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, image: Sequence[ImageLike]) -> list[NDArray[Any]]: ...
 
-    def predict(self, image: ImageLike | Tensor | Sequence[ImageLike]) -> NDArray[Any] | Tensor | list[NDArray[Any]]:
-        """Label every pixel.
+    def predict(
+        self, image: ImageLike | Tensor | Volume | Sequence[ImageLike]
+    ) -> NDArray[Any] | Tensor | Volume | list[NDArray[Any]]:
+        """Label every pixel, or every voxel.
 
         Args:
             image: a path, a PIL image, an array ``(H, W)`` or ``(H, W, C)``, a tensor ``(C, H, W)`` or
-                ``(B, C, H, W)``, or a list of paths, PIL images and arrays. Of any H and W.
+                ``(B, C, H, W)``, or a list of paths, PIL images and arrays. Of any H and W. Or a
+                `segkit.datasets.Volume`, or the path of a NIfTI file, which is read as the model learnt its slices.
 
         Returns:
             Mask values: ``(H, W)`` as an array (a list of them for a list); for a tensor a tensor on its device,
-            ``(B, H, W)`` for a batch. A multilabel task gives ``(K, H, W)`` of 0/1.
+            ``(B, H, W)`` for a batch. A multilabel task gives ``(K, H, W)`` of 0/1. For a volume, and for the path of
+            one, a label `segkit.datasets.Volume` with its spacing and affine, whose ``save`` writes NIfTI.
 
         Raises:
             ShapeError: an image with another number of channels than the model takes.
+            InputError: a volume for a model that did not learn from volumes.
             DataError: a file that cannot be read.
         """
         if isinstance(image, Tensor):
             batch = image if image.ndim == 4 else image.unsqueeze(0)
             out = predict_batch(self.model, batch, device=self.device, task=self.task).to(image.device)
             return out if image.ndim == 4 else out[0]
+        if isinstance(image, Volume):
+            return predict_volume(self.model, image, device=self.device, task=self.task)
         if isinstance(image, str | Path | Image.Image | np.ndarray):
             return self._predict_one(image)
         return [self._predict_one(item, f" in image {number} of the list") for number, item in enumerate(image)]
 
-    def _predict_one(self, image: ImageLike, where: str = "") -> NDArray[Any]:
-        pixels = self._to_tensor(image, where).unsqueeze(0)
+    def _predict_one(self, image: ImageLike, where: str = "") -> Any:
+        if isinstance(image, str | Path) and is_nifti(image):
+            return predict_volume(self.model, image, device=self.device, task=self.task)
+        pixels = image_tensor(image, self.model.in_channels, where).unsqueeze(0)
         labels: NDArray[Any] = predict_batch(self.model, pixels, device=self.device, task=self.task)[0].cpu().numpy()
         return labels
 
-    def _to_tensor(self, image: ImageLike, where: str) -> Tensor:
-        """``(C, H, W)`` from whatever a person has."""
-        if isinstance(image, str | Path):
-            pixels = read_image(image)
-        elif isinstance(image, Image.Image):
-            pixels = _from_array(np.asarray(_plain(image)))
-        elif isinstance(image, np.ndarray):
-            pixels = _from_array(image)
-        else:
-            raise InputError(
-                f"an image must be a path, a PIL image or an array{where}; got {type(image).__name__}. "
-                "A tensor is given by itself, as (C, H, W) or as a batch (B, C, H, W)"
-            )
-        if pixels.shape[0] != self.model.in_channels:
-            where = f" in {image}" if isinstance(image, str | Path) else where
-            raise ShapeError(
-                f"the model takes images of {counted(self.model.in_channels, 'channel')}; got {pixels.shape[0]}{where} "
-                "(an array is (H, W, C), a tensor (C, H, W)); convert the image, or build the model with "
-                f"in_channels={pixels.shape[0]}"
-            )
-        return pixels
+
+def task_of(model: Segmenter | ExportedModel) -> Task:
+    """The task of a model's labels; without labels, binary for one logit and multiclass otherwise."""
+    if model.labels is not None:
+        return model.labels.task
+    return "binary" if model.num_classes == 1 else "multiclass"
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """A palette as its colours and black-and-white as grey, as `read_image` reads such files."""
-    if image.mode == "P":
-        return image.convert("RGBA" if "transparency" in image.info else "RGB")
-    return image.convert("L") if image.mode == "1" else image
-
-
-def _from_array(array: NDArray[Any]) -> Tensor:
-    if array.ndim not in (2, 3):
-        raise ShapeError(f"an image array must be (H, W) or (H, W, C); got {array.shape}")
-    if not array.size:
-        raise ShapeError(f"an image must have at least one pixel; got {array.shape}")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype == bool or array.dtype.kind not in "uif":
-        raise InputError(f"an image array must be uint8, uint16 or floating point; got {array.dtype}")
-    # PIL's arrays are read-only, which torch warns of.
-    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return pixels.unsqueeze(0) if array.ndim == 2 else pixels.permute(2, 0, 1)
-
-
-def load(folder: str | Path, *, device: Device | torch.device | str | None = None) -> Predictor:
-    """Load a model that ``Trainer.save`` or ``model.save`` wrote.
+def load(folder: str | Path, *, device: Device | torch.device | str | None = None, trusted: bool = False) -> Predictor:
+    """Load a model that ``Trainer.save``, ``model.save`` or `segkit.export` wrote.
 
     Args:
-        folder: with ``config.json`` and ``model.safetensors``.
-        device: where to run it; None for the best one found.
+        folder: with ``config.json`` and ``model.safetensors``; or an exported file, ``.onnx`` or ``.pt2``.
+        device: where to run it; None for the best one found. An exported file computes in its own precision; None is
+            the CPU for it.
+        trusted: whether you know where a ``.pt2`` file comes from: torch runs code that such a file may hold. Nothing
+            else needs it.
 
     Raises:
         MissingFileError: no such folder, or no model in it.
         ConfigError, DataError: one that cannot be used.
+        InputError: a ``.pt2`` file that is not said to be trusted.
     """
+    if Path(folder).suffix in SUFFIXES and not Path(folder).is_dir():
+        where = Device(Device.parse(device or "cpu").torch, precision="fp32", channels_last=False)
+        return Predictor(load_exported(Path(folder), device=where.torch, trusted=trusted), device=where)
     return Predictor(load_model(folder), device=device)

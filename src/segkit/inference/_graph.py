@@ -1,0 +1,70 @@
+"""A model as a graph of torch's own operations, for any batch, height and width."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as symbolic_shapes
+
+from segkit.inference._file_info import FileInfo
+from segkit.inference.forward import mask_values
+from segkit.models import Segmenter
+
+__all__ = ["plain_copy", "trace"]
+
+# Numbers that nothing else in a model equals; how large is of no consequence to the graph.
+_EXAMPLE = (2, 70, 90)
+
+
+def plain_copy(model: Segmenter) -> Segmenter:
+    """The model on the CPU in float32 and evaluation mode; the one that was given stays as it is."""
+    return copy.deepcopy(model).to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
+
+
+class _Whole(nn.Module):
+    """From the image as it comes from a file to what the file is to give."""
+
+    def __init__(self, model: Segmenter, info: FileInfo) -> None:
+        super().__init__()
+        self.model = model
+        self.info = info
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.model(image)
+        return logits if self.info.output == "logits" else mask_values(logits, self.info.task)
+
+
+def trace(model: Segmenter, info: FileInfo) -> ExportedProgram:
+    """The graph from image to labels or logits; ``model`` is a `plain_copy`."""
+    batch, height, width = _EXAMPLE
+    image = torch.zeros(batch, info.in_channels, height, width, dtype=getattr(torch, info.dtype))
+    sizes = {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
+    with _any_size(), torch.no_grad():
+        program = torch.export.export(_Whole(model, info), (image,), dynamic_shapes=sizes, strict=False)
+    for node in program.graph.nodes:  # the folders of this machine are nobody's business
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Have the tracer take no decision that the example's size would settle.
+
+    By itself it notes, as a condition on the image, which side of every branch over memory layouts the example took:
+    whether the cropped logits are contiguous (they are where H is a multiple of the stride) and whether oneDNN would
+    take a convolution (it does not for single images). The graph computes the same either way, but refuses to run.
+    """
+    with warnings.catch_warnings():
+        # Of a setting that is not touched: `flags` writes all of oneDNN's back, also the one for Intel's GPUs.
+        warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN", UserWarning)
+        with (
+            symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]  # the module is made anew
+            torch.backends.mkldnn.flags(enabled=False),
+        ):
+            yield
