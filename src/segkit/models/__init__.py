@@ -1,6 +1,8 @@
 """Models: an encoder, a decoder and a head, with the preprocessing inside."""
 
+from segkit.models._check import check_model
 from segkit.models._models import create_model, list_models, register_model
+from segkit.models._summary import Summary, summary
 from segkit.models.composed import Composed
 from segkit.models.decoders import (
     Decoder,
@@ -23,7 +25,9 @@ from segkit.models.encoders import (
     list_encoders,
     register_encoder,
 )
+from segkit.models.finetune import adapt_channels, adapt_model
 from segkit.models.heads import DeepHead
+from segkit.models.hub import push_folder
 from segkit.models.library import PAN, DeepLabV3, Linknet, MAnet, PSPNet
 from segkit.models.normalize import Normalize
 from segkit.models.pyramids import FPN, DeepLabV3Plus, SegFormer, UPerNet
@@ -52,12 +56,16 @@ __all__ = [
     "SegFormerDecoder",
     "Segmenter",
     "SmallEncoder",
+    "Summary",
     "UNet",
     "UNetDecoder",
     "UNetPlusPlus",
     "UNetPlusPlusDecoder",
     "UPerNet",
     "UPerNetDecoder",
+    "adapt_channels",
+    "adapt_model",
+    "check_model",
     "create_decoder",
     "create_encoder",
     "create_model",
@@ -66,7 +74,9 @@ __all__ = [
     "list_models",
     "load_model",
     "load_weights",
+    "push_folder",
     "register_decoder",
     "register_encoder",
     "register_model",
+    "summary",
 ]

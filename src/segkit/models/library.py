@@ -121,7 +121,7 @@ class PSPNet(Segmenter):
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
             start.normalize,
             num_classes=num_classes,
-            config=start.config("pspnet", decoder_channels=decoder_channels),
+            config=_config(start, "pspnet", decoder_channels=decoder_channels),
         )
         self.freeze(frozen_stages)
 
@@ -178,7 +178,7 @@ class PAN(Segmenter):
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
             start.normalize,
             num_classes=num_classes,
-            config=start.config("pan", decoder_channels=decoder_channels),
+            config=_config(start, "pan", decoder_channels=decoder_channels),
         )
         self.freeze(frozen_stages)
 
@@ -234,7 +234,7 @@ class Linknet(Segmenter):
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
             start.normalize,
             num_classes=num_classes,
-            config=start.config("linknet", decoder_channels=decoder_channels),
+            config=_config(start, "linknet", decoder_channels=decoder_channels),
         )
         self.freeze(frozen_stages)
 
@@ -293,7 +293,7 @@ class MAnet(Segmenter):
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
             start.normalize,
             num_classes=num_classes,
-            config=start.config("manet", decoder_channels=decoder_channels),
+            config=_config(start, "manet", decoder_channels=decoder_channels),
         )
         self.freeze(frozen_stages)
 
@@ -352,7 +352,7 @@ class DeepLabV3(Segmenter):
             nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
             start.normalize,
             num_classes=num_classes,
-            config=start.config("deeplabv3", decoder_channels=decoder_channels, rates=rates),
+            config=_config(start, "deeplabv3", decoder_channels=decoder_channels, rates=rates),
         )
         self.freeze(frozen_stages)
 
@@ -360,6 +360,12 @@ class DeepLabV3(Segmenter):
 def _decoder(start: Start, make: Make, *, channels: int, stride: int, min_cells: int = 2) -> LibraryDecoder:
     parts = start.encoder.out_channels, start.encoder.strides
     return LibraryDecoder(*parts, make, channels=channels, stride=stride, min_cells=min_cells)
+
+
+def _config(start: Start, model: str, **more: Any) -> dict[str, Any]:
+    config = start.config(model, **more)
+    del config["options"]["norm"]  # these models take none
+    return config
 
 
 def _check_halving(model: str, strides: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ import functools
 __all__ = ["build_options", "why_left_out"]
 
 _OFFERED = """
-    byoanet byobnet convnext cpubone cspnet cspnext davit densenet dla dpn edgenext efficientnet efficientvit_mit
+    byobnet convnext cpubone cspnet cspnext davit densenet dla dpn edgenext efficientnet efficientvit_mit
     fasternet fastvit focalnet ghostnet hardcorenas hgnet hieradet_sam2 hrnet iformer inception_next lcnetv2
     lowformer mambaout metaformer mobilenetv3 mobilenetv5 mobilevit mvitv2 nextvit nfnet pvt_v2 rdnet regnet
     repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet swiftformer swin_transformer
@@ -27,24 +27,13 @@ _LEFT_OUT = {
         beit cait convit convmixer crossvit deepseek_vit deit eva gemma4_vit mlp_mixer naflexvit qwen3_vit sequencer
         tnt vision_transformer vision_transformer_hybrid vision_transformer_relpos vision_transformer_sam vitamin
     """,
-    _FIXED: "coat efficientformer efficientformer_v2 gcvit hiera maxxvit nest",
+    _FIXED: "byoanet coat efficientformer efficientformer_v2 gcvit hiera maxxvit nest",
     _COARSE: "csatv2 efficientvim efficientvit_msra levit pit shvit visformer",
     _UNPADDED: "inception_resnet_v2 inception_v3 inception_v4 nasnet pnasnet xception",
 }
 
-# Of offered families: networks with blocks of local or lambda attention, whose windows or positions fix the size.
-_FIXED_NAMES = (
-    "bat_",
-    "botnet",
-    "eca_botnext",
-    "eca_halonext",
-    "halo",
-    "lambda_",
-    "lamhalobotnet",
-    "sebotnet",
-    "sehalonet",
-)
-_TOO_SHALLOW = ("sedarknet21",)
+# Single models of offered families.
+_LEFT_OUT_NAMES = {"bat_resnext26ts": _FIXED, "sedarknet21": "it has no features at stride 32"}
 _SWIN = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
 
 
@@ -57,10 +46,8 @@ def _family(name: str) -> str:
 
 def why_left_out(name: str) -> str | None:
     """Why a model of timm is not among the encoders, or None; ``name`` is timm's, without a tag."""
-    if name.startswith(_FIXED_NAMES):
-        return _FIXED
-    if name in _TOO_SHALLOW:
-        return "it has no features at stride 32"
+    if name in _LEFT_OUT_NAMES:
+        return _LEFT_OUT_NAMES[name]
     family = _family(name)
     if family in _OFFERED.split():
         return None
