@@ -208,5 +208,5 @@ def test_what_cannot_be_written_or_found(tmp_path):
     with pytest.raises(MissingFileError, match=r"no file .*a\.json"):
         load_split(tmp_path / "a.json", data)
     (tmp_path / "a.json").write_text('{"train": ["item0"]}')
-    with pytest.raises(DataError, match="several items of Subset have one id: item0"):
+    with pytest.raises(DataError, match="Subset has several items of one id, item0; a file cannot"):
         load_split(tmp_path / "a.json", Subset(data, [0, 0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, list_datasets
+from segkit.datasets._check import check_dataset
 from segkit.datasets._source import Archive, Source
 from segkit.datasets.ade20k import ADE20K
 from segkit.datasets.cache import Cached
@@ -53,6 +54,7 @@ __all__ = [
     "Volume",
     "VolumeDataset",
     "VolumeReading",
+    "check_dataset",
     "class_statistics",
     "create_dataset",
     "image_header",

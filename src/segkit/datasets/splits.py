@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from segkit._checks import check_int, check_number
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, check_index
@@ -183,18 +182,14 @@ def _presence(dataset: Pairs, labels: Labels | None, given: bool | ArrayLike) ->
     def look(index: int) -> NDArray[np.bool_]:
         mask = torch.as_tensor(dataset[index][1])
         if labels.task == "multilabel":
-            return (mask == 1).flatten(1).any(dim=1).numpy()
+            planes: NDArray[np.bool_] = (mask == 1).flatten(1).any(dim=1).numpy()
+            return planes
         found = np.zeros(highest, np.bool_)
-        values = _values(mask, labels)
-        found[values] = True
+        values = labels.check(torch.unique(mask).numpy()).astype(np.int64)
+        found[values[values != labels.ignore_index]] = True
         return found
 
     return np.array(list(each_item(look, len(dataset), workers=None, what="reading masks")), np.bool_)
-
-
-def _values(mask: Tensor, labels: Labels) -> NDArray[np.int64]:
-    values: NDArray[np.int64] = labels.check(torch.unique(mask).numpy()).astype(np.int64)
-    return values[values != labels.ignore_index]
 
 
 def _check_fractions(fractions: Sequence[float]) -> list[float]:
