@@ -252,3 +252,19 @@ def test_a_mask_of_the_stored_picture_is_told_from_a_wrong_one(tmp_path):
     Image.new("L", (8, 4)).save(tmp_path / "masks" / "a.png", exif=exif)
     image, mask = FolderDataset(tmp_path / "images", tmp_path / "masks", ["x", "y"])[0]
     assert image.shape[1:] == mask.shape == (8, 4)
+
+
+def test_a_folder_of_outlines(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (8, 4)).save(tmp_path / "images" / "m.jpg")
+    yolo(tmp_path / "labels", f"0 {TestYolo.BOX}\n")
+    data = FolderDataset(tmp_path / "images", tmp_path / "labels", Labels(["cat"], task="binary"))
+    assert data[0][1].sum() == 8
+    (tmp_path / "labels" / "m.txt").rename(tmp_path / "m.txt")
+    street(tmp_path / "labels", [ROAD], (4, 8)).rename(tmp_path / "labels" / "m.json")
+    data = FolderDataset(tmp_path / "images", tmp_path / "labels", ["road", "car"])
+    assert data[0][1].unique().tolist() == [0, 255]
+    street(tmp_path / "labels", [ROAD], (5, 8)).rename(tmp_path / "labels" / "m.json")
+    with pytest.raises(ShapeError, match=r"4x8 in .*m\.jpg and 5x8 in .*m\.json"):
+        data[0]

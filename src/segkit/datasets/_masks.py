@@ -16,7 +16,10 @@ from segkit.datasets._polygon_files import cityscapes_mask, rest_of, yolo_mask
 from segkit.errors import DataError, InputError, LabelError, ShapeError
 from segkit.labels import Labels
 
-__all__ = ["class_ids", "merged_ids"]
+__all__ = ["OUTLINES", "class_ids", "merged_ids"]
+
+OUTLINES = frozenset({".json", ".txt"})
+"""The endings, in lower case, of files of outlines that stand for a mask."""
 
 Array = NDArray[Any]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from segkit._checks import counted, listed
 from segkit.datasets._images import ENDINGS
+from segkit.datasets._masks import OUTLINES
 from segkit.errors import DataError, MissingFileError
 
 __all__ = ["Pair", "Pairing", "files_below", "pair_folders"]
@@ -88,7 +89,8 @@ def pair_folders(
 
     Args:
         images: the folder of images.
-        masks: the folder of masks; it may be the same one, or lie within it.
+        masks: the folder of masks; it may be the same one, or lie within it. Where it holds no images, files of
+            outlines (``.json``, ``.txt``) are its masks.
         image_suffix: what an image's stem has more than the common name; files without it are no images.
         mask_suffix: likewise of a mask. In one folder for both, the suffixes tell them apart.
         nested: also look into folders within them (hidden ones and links to folders are passed over).
@@ -97,6 +99,8 @@ def pair_folders(
     where = f"images and masks in {images}" if one else f"images in {images}, masks in {masks}"
     image_files = list(files_below(images, nested=nested, without=None if one else masks))
     mask_files = image_files if one else list(files_below(masks, nested=nested, without=images))
+    if not mask_files:
+        mask_files = list(files_below(masks, nested=nested, without=images, endings=OUTLINES))
     ours, theirs = _told_apart(image_files, image_suffix, mask_suffix) if one else (image_files, mask_files)
     named_images, some = by_key(ours, lambda path: _name(path, images, image_suffix))
     named_masks, more = by_key(theirs, lambda path: _name(path, masks, mask_suffix))
@@ -130,13 +134,16 @@ def match(
     )
 
 
-def files_below(folder: Path, *, nested: bool = True, without: Path | None = None) -> Iterator[Path]:
+def files_below(
+    folder: Path, *, nested: bool = True, without: Path | None = None, endings: Collection[str] = ENDINGS
+) -> Iterator[Path]:
     """The image files of a folder in the order of their paths; hidden and other files are passed over.
 
     Args:
         folder: where to look.
         nested: also in the folders within it, but not through links.
         without: a folder to pass over, if it lies within.
+        endings: those of the files, in lower case.
     """
     skipped = None if without is None else without.resolve()
     for here, folders, names in os.walk(folder):
@@ -145,7 +152,7 @@ def files_below(folder: Path, *, nested: bool = True, without: Path | None = Non
         if not nested:
             folders.clear()
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS:
+            if not name.startswith(".") and Path(name).suffix.lower() in endings:
                 yield at / name
 
 

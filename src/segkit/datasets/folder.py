@@ -15,6 +15,7 @@ from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
 from segkit.datasets._images import image_array, mask_array
 from segkit.datasets._listing import pair_list
+from segkit.datasets._masks import OUTLINES, class_ids
 from segkit.datasets._pairing import Pairing, pair_folders
 from segkit.datasets._patterns import is_pattern, pair_patterns
 from segkit.datasets.reading import as_item, check_same_size
@@ -30,9 +31,10 @@ _LOOKED_AT = 16
 class FolderDataset(SegmentationDataset):
     """One's own images and masks: two folders, one folder, a pattern, or a list.
 
-    A mask is a file of class ids (grey, or a palette's indices), or a colour image whose colours are those of the
-    labels' palette. `Labels.values` says what the ids in the files become. Where it says nothing, the labels know two
-    values and the masks hold 0 and 255 alone, 255 is the second one; `labels` then says so.
+    A mask is a file of class ids (grey, or a palette's indices), a colour image whose colours are those of the labels'
+    palette, or a file of outlines (Cityscapes' ``.json``, YOLO's ``.txt``). `Labels.values` says what the ids in the
+    files become. Where it says nothing, the labels know two values and the masks hold 0 and 255 alone, 255 is the
+    second one; `labels` then says so.
 
     Which files belong together:
 
@@ -112,15 +114,21 @@ class FolderDataset(SegmentationDataset):
     def __getitem__(self, index: int) -> Item:
         """The image ``(C, H, W)`` in the file's type, and its mask ``(H, W)``."""
         image_path, mask_path = self._pairs[check_index(index, len(self))]
-        image, mask = image_array(image_path), mask_array(mask_path, colors=True)
+        image = image_array(image_path)
         if self._channels is not None and image.shape[2] != self._channels:
             raise DataError(
                 f"{image_path} has {counted(image.shape[2], 'channel')}, the first image {self._pairs[0][0].name} has "
                 f"{self._channels}; save all in one form (grey 1, RGB 3, RGBA 4)"
             )
+        mask = self._mask(mask_path, (image.shape[0], image.shape[1]))
         check_same_size(image, mask, image_path, mask_path)
-        ids = self._ids_of_colors(mask, mask_path) if mask.ndim == 3 else self._ids(mask, mask_path)
-        return as_item(image, ids, self.resize)
+        return as_item(image, mask, self.resize)
+
+    def _mask(self, path: Path, size: tuple[int, int]) -> NDArray[Any]:
+        if path.suffix.lower() in OUTLINES:
+            return class_ids(path, self.labels, size=size)
+        mask = mask_array(path, colors=True)
+        return self._ids_of_colors(mask, path) if mask.ndim == 3 else self._ids(mask, path)
 
     def _ids(self, mask: NDArray[Any], path: Path) -> NDArray[Any]:
         if self._guessed_255 and (mask == 1).any():
@@ -147,6 +155,8 @@ class FolderDataset(SegmentationDataset):
         """Whether sampled masks hold 255 and, but for 0, nothing else: then it is no void, but the second value."""
         found: set[int] = set()
         for _, path in self._pairs[:: max(1, len(self._pairs) // _LOOKED_AT)]:
+            if path.suffix.lower() in OUTLINES:
+                return False
             try:
                 mask = mask_array(path, colors=True)
             except DataError:
