@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import signal
 import sys
@@ -24,6 +25,7 @@ __all__ = ["main"]
 _DESCRIPTION = """\
 Train, judge and use semantic-segmentation models.
 
+  segkit inspect --images photos --masks masks --labels background,leaf    what is wrong with the data
   segkit demo                                   train on generated street scenes, in about two minutes
   segkit train --dataset camvid --root CamVid --out run --recipe street
   segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
     except SegkitError as error:
         # A wrong path or value is misuse; a file that turns out to be broken has failed the run.
         broken = isinstance(error, DataError) and not isinstance(error, MissingFileError)
@@ -52,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", 130)
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"segkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_inspect(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -119,11 +121,27 @@ def _add_demo(commands: Commands) -> None:
     _add_device(parser)
 
 
+def _add_validation(own: argparse._ArgumentGroup, what: str) -> None:
+    own.add_argument("--val-images", type=Path, help=what)
+    own.add_argument("--val-masks", type=Path, help="their masks; frames of one video belong on one side")
+
+
+def _add_inspect(commands: Commands) -> None:
+    parser = _command(
+        commands, "inspect", "look for what is wrong with images and masks; exit code 1 if there are errors", _inspect
+    )
+    _add_validation(_add_data(parser), "folder of images to compare --images with")
+    parser.add_argument("--split", default="train", help="which split of --dataset")
+    parser.add_argument("--against", nargs="+", default=[], metavar="SPLIT", help="splits to compare it with: val test")
+    parser.add_argument("--groups", metavar="PATTERN", help="finds the group in a name, such as '^(patient[0-9]+)'")
+    parser.add_argument("--report", type=Path, help="a page to write, with pictures")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
 def _add_train(commands: Commands) -> None:
     parser = _command(commands, "train", "train a U-Net on the train split, judged on the val split", _train)
     own = _add_data(parser)
-    own.add_argument("--val-images", type=Path, help="folder of images to validate on (default: a fifth of --images)")
-    own.add_argument("--val-masks", type=Path, help="their masks; frames of one video belong on one side")
+    _add_validation(own, "folder of images to validate on (default: a fifth of --images)")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--encoder", default="plain", help="plain, or one of segmentation-models-pytorch: resnet34 ...")
@@ -157,9 +175,12 @@ def _add_evaluate(commands: Commands) -> None:
 def _add_predict(commands: Commands) -> None:
     parser = _command(commands, "predict", "label images: index masks as PNG, and overlays to look at", _predict)
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
-    parser.add_argument("images", type=Path, nargs="+", help="image files")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or NIfTI volumes")
     parser.add_argument(
-        "--out", type=Path, default=Path("predictions"), help="folder for NAME.png and NAME.overlay.jpg"
+        "--out",
+        type=Path,
+        default=Path("predictions"),
+        help="folder for NAME.png and NAME.overlay.jpg, or NAME.nii.gz for a volume",
     )
     _add_device(parser)
 
@@ -203,6 +224,26 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(result)
     print(f"model   {arguments.out / 'model'}\nreport  {arguments.out / 'report.html'}")
     print(f"mIoU {result.scores.miou:.3f}  pixel accuracy {result.scores.pixel_accuracy:.3f}")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from segkit.training.inspecting import inspect_data
+
+    found = inspect_data(
+        _data(arguments),
+        arguments.root,
+        split=arguments.split,
+        against=arguments.against,
+        groups=arguments.groups,
+        report=arguments.report,
+    )
+    if arguments.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(found)
+        if arguments.report is not None:
+            print(f"report  {arguments.report}")
+    return 0 if found.ok else 1
 
 
 def _train(arguments: argparse.Namespace) -> None:
