@@ -21,10 +21,10 @@ from segkit.labels import Labels
 from segkit.models import UNet
 from segkit.report import overlay
 from segkit.training.balance import balanced_weights
-from segkit.training.checkpoint import LAST
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.folders import Folders
 from segkit.training.history import History
+from segkit.training.loop import LAST
 from segkit.training.recipes import recipe_settings
 from segkit.training.trainer import Trainer
 
