@@ -4,8 +4,8 @@
     python benchmarks/unet.py --camvid CAMVID --minutes 10 --seeds 3     then both trained, each seed for so long
 
 Both have the encoder resnet18, untrained, and run in bf16 and channels-last, on batches of 480x360 frames (smp.Unet on
-384 rows: it takes multiples of 32 only; segkit pads by itself). The same loss and optimiser move both. For the mIoU both
-are trained by segkit's Trainer with one recipe, so that nothing but the model differs; a part that has been run is
+384 rows: it takes multiples of 32 only; segkit pads by itself). The same loss and optimiser move both. For the mIoU
+both are trained by segkit's Trainer with one recipe, so that nothing but the model differs; a part that has been run is
 kept in `--out`, and a second call goes on from there.
 """
 

@@ -34,8 +34,8 @@ def check_model(
     """Check that a model keeps the contract of this package; for the tests of whoever writes one, or a part of one.
 
     Shapes for odd sizes, images of 1 and 4 channels, uint8 and float alike, a batch and its images alone, training
-    with gradients in every weight, a batch of one, frozen stages, save and load to the bit, channels-last, bf16, and the
-    same logits compiled and exported.
+    with gradients in every weight, a batch of one, frozen stages, save and load to the bit, channels-last, bf16, and
+    the same logits compiled and exported.
 
     Args:
         model: a registered name; a class or function that makes a model from ``num_classes``, ``in_channels`` and
@@ -127,7 +127,7 @@ def _image(batch: int, channels: int, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def _run(model: nn.Module, image: Tensor) -> Tensor:
+def _run(model: Callable[[Tensor], Any], image: Tensor) -> Tensor:
     out = model(image)
     _expect(isinstance(out, Tensor), f"in evaluation a model gives a tensor; got {type(out).__name__}")
     return cast(Tensor, out)
@@ -211,7 +211,7 @@ def _learns_in_every_weight(subject: _Subject) -> None:
     levels = [out] if isinstance(out, Tensor) else list(out)
     expected = (2, model.num_classes, 80, 112)
     _expect(tuple(levels[0].shape) == expected, f"in training, logits {tuple(levels[0].shape)} instead of {expected}")
-    torch.stack([level.square().mean() for level in levels]).sum().backward()
+    torch.autograd.backward([level.square().mean() for level in levels])
     learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     _expect(bool(learning), "no weight learns")
     without = [name for name, parameter in learning.items() if parameter.grad is None]
@@ -247,7 +247,7 @@ def _freezes_stages(subject: _Subject) -> None:
     frozen = {name for name, item in model.encoder.named_parameters() if not item.requires_grad}
     _expect(bool(frozen), "freeze(1) freezes nothing")
     out = model(_image(2, model.in_channels, 40, 56))
-    torch.stack([level.mean() for level in ([out] if isinstance(out, Tensor) else out)]).sum().backward()
+    torch.autograd.backward([level.mean() for level in ([out] if isinstance(out, Tensor) else out)])
     moved = [name for name, item in model.encoder.named_parameters() if name in frozen and item.grad is not None]
     _expect(not moved, f"frozen, and yet a gradient: {_some(moved)}")
     norms = {name.rpartition(".")[0] for name in frozen}

@@ -93,6 +93,11 @@ class Segmenter(nn.Module):
         finest, *coarser = logits
         return [upsample(finest, stride, size), *self._cropped(coarser, size)]
 
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether it gives logits of several levels in training."""
+        return bool(getattr(self.decoder, "deep_supervision", False))
+
     def coarse_logits(self, image: Tensor) -> Tensor:
         """Return the logits at the decoder's own resolution, padding included; not for deep supervision in training.
 

@@ -17,6 +17,7 @@ from segkit.datasets import Pairs
 from segkit.device import Device
 from segkit.errors import InputError
 from segkit.inference import predict_batch
+from segkit.inference.forward import enlarged_in_argmax, enlarged_labels
 from segkit.labels import Labels
 from segkit.metrics import Evaluation, Scores
 from segkit.models import Segmenter
@@ -161,9 +162,7 @@ def evaluate(
     with bar, closing(own) if loader is None else nullcontext(loader) as batches:
         for images, masks, indices, *_ in batches.in_order():
             with torch.no_grad(), where, where.autocast():
-                matrices = kernels.confusion_matrix_from_logits(
-                    model(where.place(images)), where.place(masks), ignore_index=labels.ignore_index, per_image=True
-                ).cpu()
+                matrices = _count(model, where.place(images), where.place(masks), labels).cpu()
             ignored = (masks.long() == labels.ignore_index).sum(dim=(1, 2))
             ids = [item_id(dataset, index) for index in indices]
             _check_all_counted(matrices.sum(dim=(1, 2)) + ignored, masks[0].numel(), ids)
@@ -171,6 +170,19 @@ def evaluate(
             bar.update(len(indices))
     info = {"Model": _describe(model), "Data": repr(dataset), "Device": f"{where.torch}, {where.precision}"}
     return Result(evaluation.scores(), evaluation, labels, info, model, dataset, where)
+
+
+def _count(model: Segmenter, images: Tensor, masks: Tensor, labels: Labels) -> Tensor:
+    """The matrices of a batch, ``(B, K, K)``: of what `predict_batch` gives, without its labels where it needs none."""
+    if (coarse := enlarged_in_argmax(model, labels.task)) is None:
+        return kernels.confusion_matrix_from_logits(
+            model(images), masks, ignore_index=labels.ignore_index, per_image=True
+        )
+    pred, broken = enlarged_labels(coarse, images)
+    matrices = kernels.confusion_matrix(
+        pred, masks, num_classes=labels.num_classes, ignore_index=labels.ignore_index, per_image=True
+    )
+    return matrices.masked_fill(broken[:, None, None], 0)  # an image with NaN counts for nothing, and is found out
 
 
 def _check_all_counted(counted: Tensor, pixels: int, ids: list[str]) -> None:

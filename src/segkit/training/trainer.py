@@ -19,7 +19,7 @@ from segkit.device import Device
 from segkit.errors import DataError, InputError
 from segkit.inference import ImageLike, Predictor
 from segkit.labels import Labels
-from segkit.losses import create_loss
+from segkit.losses import DeepSupervision, create_loss
 from segkit.models import Segmenter
 from segkit.training._card import write_card
 from segkit.training._precheck import check_before_training
@@ -349,7 +349,8 @@ class Trainer:
             options["class_weights"] = self.config.class_weights
         if self.config.label_smoothing:
             options["label_smoothing"] = self.config.label_smoothing
-        return create_loss(self.config.loss, task=labels.task, ignore_index=labels.ignore_index, **options)
+        loss = create_loss(self.config.loss, task=labels.task, ignore_index=labels.ignore_index, **options)
+        return DeepSupervision(loss) if self.model.deep_supervision else loss
 
     def _transform(self, train: Pairs | Iterable[Item], labels: Labels) -> Transform | None:
         if self._augment is None:
