@@ -69,11 +69,11 @@ def test_the_transform_is_applied_with_a_generator_of_seed_and_index() -> None:
         return image.flip(-1), mask.flip(-1)
 
     drawn: list[float] = []
-    first = cell(show_batch(Halves(4), alpha=1, transform=flip, seed=3), MARGIN, 0, 200)
+    first = cell(show_batch(Halves(4), alpha=1, augment=flip, seed=3), MARGIN, 0, 200)
     assert (first[2:, :150] == (0, 0, 250)).all()
     assert len(set(drawn)) == 4
     before, drawn = drawn, []
-    show_batch(Halves(4), alpha=1, transform=flip, seed=3)
+    show_batch(Halves(4), alpha=1, augment=flip, seed=3)
     assert drawn == before
 
 

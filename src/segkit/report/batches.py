@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from segkit._checks import check_int, check_number
@@ -14,8 +15,13 @@ from segkit.datasets import Pairs
 from segkit.errors import InputError
 from segkit.labels import Labels
 from segkit.report._pictures import Pixels, blend, checked_mask, displayed, dots, nearest, picture_size, resized
+from segkit.transforms import AnyTransform, Context, RareSample, as_transform
+from segkit.transforms._census import Census
 
 __all__ = ["show_batch"]
+
+# Masks that are looked at for rare classes, where something is pasted.
+_LOOKED_AT = 64
 
 CELL, GAP, MARGIN, LINE, FONT = 300, 12, 16, 20, 13
 INK, SOFT, IGNORED_DOTS = (26, 31, 38), (91, 101, 114), (235, 235, 235)
@@ -27,7 +33,8 @@ def show_batch(
     *,
     columns: int = 4,
     alpha: float = 0.5,
-    transform: Callable[[Any, Any, np.random.Generator], tuple[Any, Any]] | None = None,
+    augment: AnyTransform | None = None,
+    size: tuple[int, int] | None = None,
     seed: int = 0,
     labels: Labels | None = None,
 ) -> Image.Image:
@@ -38,8 +45,9 @@ def show_batch(
         count: how many samples, at most all there are.
         columns: how many stand side by side.
         alpha: how much of the mask's colours is seen: 0 for the images alone, 1 for the masks alone.
-        transform: what training does to a sample, ``transform(image, mask, rng)``, to see it done.
-        seed: of the transform's generators.
+        augment: what training does to a sample, to see it done: as in `segkit.training.Trainer`, such as ``"street"``.
+        size: (height, width) of a recipe's crops; None for the first image's.
+        seed: of the random numbers; another one shows others.
         labels: what the masks' values mean; None for ``dataset.labels``.
 
     Returns:
@@ -62,13 +70,42 @@ def show_batch(
     columns = min(check_int("columns", columns, minimum=1), count)
     ids: Sequence[str] | None = getattr(dataset, "ids", None)
     cells = []
+    change = None if augment is None else _Change(dataset, augment, size, labels)
     for index in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist():
         name = str(ids[index]) if ids is not None else f"item {index}"
         image, mask = dataset[index]
-        if transform is not None:
-            image, mask = transform(image, mask, generator(seed, index))
+        if change is not None:
+            image, mask = change(image, mask, generator(seed, index))
         cells.append((name, _drawn(image, mask, labels, alpha, name)))
     return _sheet(cells, columns, labels)
+
+
+class _Change:
+    """A transform with what the trainer's loader would tell it."""
+
+    def __init__(self, dataset: Pairs, augment: AnyTransform, size: tuple[int, int] | None, labels: Labels) -> None:
+        if size is None and isinstance(augment, str):
+            height, width = dataset[0][0].shape[-2:]
+            size = (int(height), int(width))
+        self._transform: Any = as_transform(augment, size=size, ignore_index=labels.ignore_index)
+        self._takes_context: bool = getattr(self._transform, "takes_context", False)
+        self._dataset = dataset
+        self._looked_at: list[int] = []
+        if getattr(self._transform, "takes_rare", False):
+            step = max(1, len(dataset) // _LOOKED_AT)
+            self._looked_at = list(range(0, len(dataset), step))
+        self._census = Census((torch.as_tensor(dataset[index][1]) for index in self._looked_at), labels)
+
+    def __call__(self, image: Any, mask: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+        image, mask = torch.as_tensor(image), torch.as_tensor(mask)
+        context = (Context(rare=self._rare if self._census.rare else None),) if self._takes_context else ()
+        changed: tuple[Any, Any] = self._transform(image, mask, rng, *context)
+        return changed
+
+    def _rare(self, rng: np.random.Generator) -> RareSample:
+        position, value = self._census.draw(self._census.rare, rng)
+        image, mask = self._dataset[self._looked_at[position]]
+        return torch.as_tensor(image), torch.as_tensor(mask), value
 
 
 def _labels_of(dataset: Pairs) -> Labels:

@@ -21,9 +21,9 @@ from segkit.datasets import Pairs
 from segkit.device import Device
 from segkit.errors import InputError, ShapeError
 from segkit.labels import Labels
-from segkit.training._census import Census
 from segkit.training._workers import Crew, Draw, Measuring, Processes, Sample, Serial, Threads, can_fork, cores
 from segkit.transforms import AnyTransform, Context, RareSample, Transform
+from segkit.transforms._census import Census
 from segkit.transforms._change import Change
 from segkit.transforms._device import change_batch
 
