@@ -248,9 +248,13 @@ def test_a_truncated_image_and_mask(tmp_path):
             FolderDataset(images, masks, ["a", "b"])[index]
 
 
-def test_multilabel_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"masks are \(K, H, W\)"):
-        FolderDataset(*make(tmp_path), Labels(["a", "b"], task="multilabel"))
+def test_a_multilabel_mask_has_a_channel_a_class(tmp_path):
+    labels = Labels(["a", "b", "c"], task="multilabel")
+    planes = np.dstack([IDS > 0, IDS == 1, IDS == 2]).astype(np.uint8)
+    data = FolderDataset(*make(tmp_path, planes), labels)
+    assert (data[0][1].numpy() == planes.transpose(2, 0, 1)).all()
+    with pytest.raises(ShapeError, match=r"left 1\.png has 3 channels; expected one a class, 2"):
+        FolderDataset(*make(tmp_path, planes), Labels(["a", "b"], task="multilabel"))[0]
 
 
 def test_an_unknown_option(tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 from segkit.datasets import FolderDataset
 from segkit.datasets._listing import pair_list
 from segkit.datasets._patterns import pair_patterns
-from segkit.errors import DataError, InputError, MissingFileError, SegkitError
+from segkit.errors import DataError, InputError, MissingFileError, SegkitError, ShapeError
 from segkit.labels import Labels
 
 NAMES = ["a", "b", "c"]
@@ -119,6 +119,84 @@ def test_patterns_that_cannot_be(drives):
         FolderDataset(drives / "*/rgb/*.png", drives / "*/gt/*.png", NAMES)
     with pytest.raises(InputError, match="`image_suffix` and `mask_suffix` are for folders"):
         FolderDataset(drives / "*/rgb/*.png", drives / "*/gt/*.png", NAMES, mask_suffix="_gt")
+
+
+# Several files an item
+
+
+def grey(path, value, size=(2, 3), dtype=np.uint16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, value, dtype)).save(path)
+
+
+@pytest.fixture
+def bands(tmp_path):
+    """Two scenes of three bands in files of their own, each with a mask."""
+    for number, scene in enumerate(["s1", "s2"]):
+        for place, band in enumerate(["red", "green", "nir"]):
+            grey(tmp_path / f"{band}/{band}_{scene}.tif", 1000 * number + 100 * place)
+        mask(tmp_path / f"gt/gt_{scene}.png", number)
+    return tmp_path
+
+
+def test_channels_from_files_of_their_own(bands):
+    images = [bands / f"{band}/{band}_*.tif" for band in ("nir", "red", "green")]
+    data = FolderDataset(images, bands / "gt/gt_*.png", NAMES)
+    assert list(data.ids) == ["s1", "s2"]
+    image, ids = data[1]
+    assert image[:, 0, 0].tolist() == [1200, 1000, 1100]
+    assert ids.unique().tolist() == [1]
+    assert [path.name for path in data.files(1)] == ["nir_s2.tif", "red_s2.tif", "green_s2.tif", "gt_s2.png"]
+
+
+def test_channels_that_are_missing_or_differ(bands):
+    images = [bands / f"{band}/{band}_*.tif" for band in ("red", "nir")]
+    grey(bands / "nir/nir_s2.tif", 7, (4, 4))
+    with pytest.raises(ShapeError, match=r"nir_s2\.tif"):
+        FolderDataset(images, bands / "gt/gt_*.png", NAMES)[1]
+    (bands / "nir/nir_s2.tif").unlink()
+    with pytest.raises(DataError, match="1 image without one of the 2 files that `images` asks for: s2"):
+        FolderDataset(images, bands / "gt/gt_*.png", NAMES)
+    assert list(FolderDataset(images, bands / "gt/gt_*.png", NAMES, strict=False).ids) == ["s1"]
+    for wrong in ({"images": []}, {"masks": None}, {"masks": {}}, {"list_file": bands / "x.txt"}):
+        with pytest.raises(InputError, match="folders or patterns, at least one of each, and go without"):
+            FolderDataset(**{"images": images, "masks": bands / "gt/gt_*.png", "labels": NAMES, **wrong})
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_masks_of_one_file_a_class(tmp_path, task):
+    for name, first, second in (("p", 255, 0), ("q", 0, 255)):
+        image(tmp_path / f"images/{name}.png")
+        grey(tmp_path / f"roads/{name}.png", first, dtype=np.uint8)
+        if name == "q":
+            grey(tmp_path / f"cars/{name}_car.png", second, dtype=np.uint8)
+    labels = Labels(["ground", "road", "car"] if task == "multiclass" else ["road", "car"], task=task)
+    masks = {"road": tmp_path / "roads/*.png", "car": tmp_path / "cars/*_car.png"}
+    data = FolderDataset(tmp_path / "images", masks, labels)
+    found = [ids.flatten(-2).unique(dim=-1).flatten().tolist() for _, ids in data]
+    assert found == ([[1], [2]] if task == "multiclass" else [[1, 0], [0, 1]])
+    with pytest.raises(InputError, match="no class is called 'roat'; did you mean 'road'"):
+        FolderDataset(tmp_path / "images", {"roat": tmp_path / "roads"}, labels)[0]
+
+
+def test_yolo_beside_the_images_and_in_folders(tmp_path):
+    for name in "pq":
+        image(tmp_path / f"images/{name}.jpg")
+        (tmp_path / f"images/{name}.txt").write_text("0 0 0 0.5 0 0.5 1 0 1\n")
+    (tmp_path / "images/classes.txt").write_text("leaf\n")
+    labels = Labels(["leaf"], task="binary")
+    beside = FolderDataset(tmp_path / "images", None, labels)
+    assert list(beside.ids) == ["p", "q"]
+    assert beside[0][1].tolist() == [[1, 0, 0], [1, 0, 0]]
+    (tmp_path / "labels").mkdir()
+    for path in (tmp_path / "images").glob("*.txt"):
+        path.rename(tmp_path / "labels" / path.name)
+    apart = FolderDataset(tmp_path / "images", tmp_path / "labels", labels)
+    assert apart[1][1].tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert list(FolderDataset(tmp_path / "images/*.jpg", tmp_path / "labels/*.txt", labels).ids) == ["p", "q"]
+    (tmp_path / "labels/q.txt").unlink()
+    with pytest.raises(DataError, match=r"1 image without a mask: q\.jpg"):
+        FolderDataset(tmp_path / "images", tmp_path / "labels", labels)
 
 
 # Lists

@@ -80,6 +80,21 @@ def test_cityscapes(cityscapes):
     ]
 
 
+def test_cityscapes_draws_outlines_where_no_ids_are(cityscapes):
+    for path in cityscapes.rglob("*_labelIds.png"):
+        path.unlink()
+    road = {"label": "road", "polygon": [[0, 0], [5, 0], [5, 3], [0, 3]]}
+    car = {"label": "cargroup", "polygon": [[1, 1], [2, 1], [2, 2], [1, 2]]}
+    for path in cityscapes.rglob("*_polygons.json"):
+        path.write_text(json.dumps({"imgHeight": SIZE[0], "imgWidth": SIZE[1], "objects": [road, car]}))
+    data = Cityscapes(cityscapes)
+    check_item(data)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[1:3, 1:3] = 13
+    assert (data[0][1].numpy() == expected).all()
+    assert data.files(0)[1].name == "aachen_000000_000019_gtFine_polygons.json"
+
+
 def test_cityscapes_says_how_to_get_it(tmp_path, cityscapes):
     with pytest.raises(
         MissingFileError, match=r"gtCoarse/train; found there: gtFine, leftImg8bit; Cityscapes needs an account: .*root"

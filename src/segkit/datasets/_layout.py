@@ -13,6 +13,7 @@ from segkit._checks import counted, did_you_mean, listed
 from segkit.datasets._base import Item
 from segkit.datasets._images import image_array, mask_array
 from segkit.datasets._listing import numbered_lines
+from segkit.datasets._masks import class_ids
 from segkit.datasets._pairing import Pair
 from segkit.datasets.reading import as_item, check_same_size
 from segkit.errors import DataError, MissingFileError
@@ -115,6 +116,10 @@ def rgb_array(path: Path) -> NDArray[Any]:
 def photo_item(pair: Pair, labels: Labels, resize: tuple[int, int] | None) -> Item:
     """The photo ``(3, H, W)`` and the ids ``(H, W)`` of a pair of files."""
     image_path, mask_path = pair
-    image, mask = rgb_array(image_path), mask_array(mask_path)
+    image = rgb_array(image_path)
+    if mask_path.suffix == ".json":
+        mask = class_ids(mask_path, labels)
+    else:
+        mask = labels.map_values(mask_array(mask_path), where=str(mask_path))
     check_same_size(image, mask, image_path, mask_path)
-    return as_item(image, labels.map_values(mask, where=str(mask_path)), resize)
+    return as_item(image, mask, resize)

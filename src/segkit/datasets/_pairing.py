@@ -16,6 +16,8 @@ from segkit.errors import DataError, MissingFileError
 
 __all__ = ["Pair", "Pairing", "files_below", "pair_folders"]
 
+_NO_MASKS = ("classes.txt", "notes.json")  # what labelling tools put beside YOLO's files
+
 Pair: TypeAlias = tuple[Path, Path]
 """An image file and its mask file."""
 
@@ -83,7 +85,13 @@ class Pairing:
 
 
 def pair_folders(
-    images: Path, masks: Path, *, image_suffix: str = "", mask_suffix: str = "", nested: bool = True
+    images: Path,
+    masks: Path,
+    *,
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    nested: bool = True,
+    mask_endings: Collection[str] | None = None,
 ) -> Pairing:
     """Pair the files of two folders by their path below the folder, up to the ending.
 
@@ -94,22 +102,33 @@ def pair_folders(
         image_suffix: what an image's stem has more than the common name; files without it are no images.
         mask_suffix: likewise of a mask. In one folder for both, the suffixes tell them apart.
         nested: also look into folders within them (hidden ones and links to folders are passed over).
+        mask_endings: of mask files; None for pictures, or outlines where there are none.
     """
     one = images.samefile(masks)
     where = f"images and masks in {images}" if one else f"images in {images}, masks in {masks}"
     image_files = list(files_below(images, nested=nested, without=None if one else masks))
-    mask_files = image_files if one else list(files_below(masks, nested=nested, without=images))
-    if not mask_files:
-        mask_files = list(files_below(masks, nested=nested, without=images, endings=OUTLINES))
-    ours, theirs = _told_apart(image_files, image_suffix, mask_suffix) if one else (image_files, mask_files)
-    named_images, some = by_key(ours, lambda path: _name(path, images, image_suffix))
-    named_masks, more = by_key(theirs, lambda path: _name(path, masks, mask_suffix))
+    around = None if one else images
+
+    def masks_of(endings: Collection[str]) -> list[Path]:
+        return list(files_below(masks, nested=nested, without=around, endings=endings))
+
+    if mask_endings is not None:
+        mask_files = masks_of(mask_endings)
+    elif one:  # outlines may lie beside the images, with the same names; pictures need suffixes
+        mask_files = [] if image_suffix or mask_suffix else masks_of(OUTLINES)
+    else:
+        mask_files = masks_of(ENDINGS) or masks_of(OUTLINES)
+    ours, theirs = image_files, mask_files
+    if one and not mask_files:
+        ours, theirs = _told_apart(image_files, image_suffix, mask_suffix)
+        mask_files = image_files
+    named_images, some = by_key(ours, lambda path: name_below(path, images, image_suffix))
+    named_masks, more = by_key(theirs, lambda path: name_below(path, masks, mask_suffix))
     rule = ""
     if named_images.keys() != named_masks.keys():
-        rule = _how_they_pair(
-            [_name(path, images, "") for path in image_files], [_name(path, masks, "") for path in mask_files],
-            image_suffix, mask_suffix,
-        )  # fmt: skip
+        stems = [name_below(path, images, "") for path in image_files]
+        others = [name_below(path, masks, "") for path in mask_files]
+        rule = _how_they_pair(stems, others, image_suffix, mask_suffix)
     return match(named_images, named_masks, [*some, *more], where=where, rule=rule)
 
 
@@ -152,7 +171,7 @@ def files_below(
         if not nested:
             folders.clear()
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in endings:
+            if not name.startswith(".") and Path(name).suffix.lower() in endings and name not in _NO_MASKS:
                 yield at / name
 
 
@@ -178,7 +197,8 @@ def by_key(paths: Iterable[Path], key: Callable[[Path], str | None]) -> tuple[di
     return first, [tuple(files) for files in found.values() if len(files) > 1]
 
 
-def _name(path: Path, root: Path, suffix: str) -> str | None:
+def name_below(path: Path, root: Path, suffix: str) -> str | None:
+    """The path below ``root`` without suffix and ending; None where a stem lacks the suffix."""
     if not path.stem.endswith(suffix):
         return None
     stem = path.stem.removesuffix(suffix)

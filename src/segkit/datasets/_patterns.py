@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 from segkit._checks import counted
+from segkit.datasets._images import ENDINGS
+from segkit.datasets._masks import OUTLINES
 from segkit.datasets._pairing import Pairing, by_key, files_below, match
 from segkit.errors import InputError, MissingFileError
 
-__all__ = ["is_pattern", "pair_patterns"]
+__all__ = ["is_pattern", "matches", "pair_patterns"]
 
 _WILD = re.compile(r"\*\*/|\*|\?|\[[^\]/]+\]")
 
@@ -35,8 +37,8 @@ def pair_patterns(images: Path, masks: Path) -> Pairing:
             f"`images` ({images}) has {counted(counts[0], 'wildcard')} and `masks` ({masks}) {counts[1]}; expected as "
             "many in both: what they stand for is what an image and its mask have in common"
         )
-    named_images, some = _matches("images", images)
-    named_masks, more = _matches("masks", masks)
+    named_images, some = matches("images", images)
+    named_masks, more = matches("masks", masks)
     return match(
         named_images,
         named_masks,
@@ -46,7 +48,8 @@ def pair_patterns(images: Path, masks: Path) -> Pairing:
     )
 
 
-def _matches(argument: str, pattern: Path) -> tuple[dict[str, Path], list[tuple[Path, ...]]]:
+def matches(argument: str, pattern: Path) -> tuple[dict[str, Path], list[tuple[Path, ...]]]:
+    """The files that a pattern matches, by what its wildcards stand for; and those that share a name."""
     fixed = next(place for place, part in enumerate(pattern.parts) if _WILD.search(part) or part == "**")
     base, rest = Path(*pattern.parts[:fixed]), "/".join(pattern.parts[fixed:])
     if not base.is_dir():
@@ -60,7 +63,8 @@ def _matches(argument: str, pattern: Path) -> tuple[dict[str, Path], list[tuple[
         found = expression.fullmatch(path.relative_to(base).as_posix())
         return "/".join(part.strip("/") for part in found.groups() if part) if found else None
 
-    return by_key(files_below(base, nested="/" in rest), key)
+    endings = ENDINGS | {pattern.suffix.lower()} & OUTLINES
+    return by_key(files_below(base, nested="/" in rest, endings=endings), key)
 
 
 def _without_ending(pattern: Path) -> str:

@@ -9,8 +9,9 @@ from typing import ClassVar
 from segkit._checks import check_choice
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
+from segkit.datasets._images import ENDINGS
 from segkit.datasets._layout import find_root, photo_item
-from segkit.datasets._pairing import pair_folders
+from segkit.datasets._pairing import Pairing, files_below, pair_folders
 from segkit.datasets._source import Source
 from segkit.labels import IGNORE_INDEX, Labels
 
@@ -35,8 +36,9 @@ class Cityscapes(SegmentationDataset):
     """Cityscapes with its 19 classes, 1024x2048; the other ids of the files are ignored.
 
     The official layout is read: ``root/leftImg8bit/{split}/{city}/*_leftImg8bit.png`` and
-    ``root/gtFine/{split}/{city}/*_gtFine_labelIds.png`` (or ``gtCoarse``). The masks of ``"test"`` are not published:
-    the files hold ignored pixels alone.
+    ``root/gtFine/{split}/{city}/*_gtFine_labelIds.png`` (or ``gtCoarse``). Where no such file is there, the outlines
+    of ``*_gtFine_polygons.json`` are drawn. The masks of ``"test"`` are not published: the files hold ignored pixels
+    alone.
 
     Args:
         root: the folder that holds ``leftImg8bit`` and ``gtFine``.
@@ -89,12 +91,7 @@ class Cityscapes(SegmentationDataset):
         self.resize = None if resize is None else check_size("resize", resize)
         parts = [f"leftImg8bit/{split}", f"{kind}/{split}"]
         self.root = find_root(Path(root), parts, "Cityscapes", self.source.manual)
-        found = pair_folders(
-            self.root / parts[0],
-            self.root / parts[1],
-            image_suffix="_leftImg8bit",
-            mask_suffix=f"_{kind}_labelIds",
-        ).check()
+        found = _find_pairs(self.root / parts[0], self.root / parts[1], kind)
         self._pairs = found.pairs
         values = dict.fromkeys(range(-1, 34), IGNORE_INDEX) | {number: i for i, (_, number, _) in enumerate(CLASSES)}
         labels = Labels([name for name, _, _ in CLASSES], palette=[color for *_, color in CLASSES], values=values)
@@ -104,3 +101,12 @@ class Cityscapes(SegmentationDataset):
     def __getitem__(self, index: int) -> Item:
         """The frame ``(3, H, W)`` and its mask ``(H, W)``, uint8."""
         return photo_item(self._pairs[check_index(index, len(self))], self.labels, self.resize)
+
+
+def _find_pairs(images: Path, masks: Path, kind: str) -> Pairing:
+    """Frames with their files of ids; where there are none, with their outlines."""
+    drawn = any(path.stem.endswith("_labelIds") for path in files_below(masks))
+    suffix, endings = ("labelIds", ENDINGS) if drawn else ("polygons", frozenset({".json"}))
+    return pair_folders(
+        images, masks, image_suffix="_leftImg8bit", mask_suffix=f"_{kind}_{suffix}", mask_endings=endings
+    ).check()

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from segkit._checks import counted
 from segkit._resample import check_size
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset, check_index
+from segkit.datasets._groups import Group, gather
 from segkit.datasets._images import image_array, mask_array
 from segkit.datasets._listing import pair_list
-from segkit.datasets._masks import OUTLINES, class_ids
+from segkit.datasets._masks import OUTLINES, class_ids, merged_ids
 from segkit.datasets._pairing import Pairing, pair_folders
 from segkit.datasets._patterns import is_pattern, pair_patterns
-from segkit.datasets.reading import as_item, check_same_size
+from segkit.datasets.reading import PathLike, as_item, check_same_size
 from segkit.errors import DataError, InputError, LabelError, MissingFileError
 from segkit.labels import Labels
 
@@ -32,9 +33,9 @@ class FolderDataset(SegmentationDataset):
     """One's own images and masks: two folders, one folder, a pattern, or a list.
 
     A mask is a file of class ids (grey, or a palette's indices), a colour image whose colours are those of the labels'
-    palette, or a file of outlines (Cityscapes' ``.json``, YOLO's ``.txt``). `Labels.values` says what the ids in the
-    files become. Where it says nothing, the labels know two values and the masks hold 0 and 255 alone, 255 is the
-    second one; `labels` then says so.
+    palette, or a file of outlines (Cityscapes' ``.json``, YOLO's ``.txt``); of a multilabel task a file with a channel
+    a class. `Labels.values` says what the ids in the files become. Where it says nothing, the labels know two values
+    and the masks hold 0 and 255 alone, 255 is the second one; `labels` then says so.
 
     Which files belong together:
 
@@ -42,11 +43,14 @@ class FolderDataset(SegmentationDataset):
     - One folder (``masks=None``): files of one name but for ``image_suffix`` and ``mask_suffix``.
     - Two patterns, such as ``"data/*/rgb/*.jpg"`` and ``"data/*/gt/*_mask.png"``: files for which the wildcards stand
       for the same. ``**/`` stands for any folders.
+    - YOLO's folders, or its files beside the images; ``classes.txt`` is passed over.
     - A list (``list_file``): a line an item with an image and its mask, below ``images`` and ``masks``.
 
     Args:
-        images: the folder of images, or a pattern.
-        masks: the folder of masks, or a pattern; None for the folder of the images.
+        images: the folder of images, or a pattern. Several, ``["red/*.tif", "nir/*.tif"]``, give an image's channels
+            from files of their own, in this order.
+        masks: the folder of masks, or a pattern; None for the folder of the images. By class, ``{"road": "roads",
+            "car": "cars"}``, for masks of one file a class, each of 0 and one other value.
         labels: what the mask values mean: `Labels`, or class names.
         resize: (height, width) to bring every item to: the image bilinear and antialiased, the mask nearest.
         image_suffix: what an image's stem has more than the name it shares with its mask, such as ``"_rgb"``.
@@ -79,53 +83,54 @@ class FolderDataset(SegmentationDataset):
 
     def __init__(
         self,
-        images: str | os.PathLike[str],
-        masks: str | os.PathLike[str] | None,
+        images: PathLike | Sequence[PathLike],
+        masks: PathLike | Mapping[str, PathLike] | None,
         labels: Labels | Sequence[str],
         *,
         resize: tuple[int, int] | None = None,
         image_suffix: str = "",
         mask_suffix: str = "",
-        list_file: str | os.PathLike[str] | None = None,
+        list_file: PathLike | None = None,
         values: Mapping[int, int] | None = None,
         ignore_colors: Iterable[Sequence[int]] = (),
         groups: Callable[[str], str] | None = None,
         strict: bool = True,
     ) -> None:
         labels = _with_values(labels if isinstance(labels, Labels) else Labels(labels), values)
-        if labels.task == "multilabel":
-            raise InputError(
-                "a file holds one class a pixel; for a multilabel task write a data set whose masks are (K, H, W)"
-            )
         self.resize = None if resize is None else check_size("resize", resize)
-        found = _find_pairs(images, masks, image_suffix, mask_suffix, list_file)
+        found, groups_of_files = _find_files(images, masks, image_suffix, mask_suffix, list_file, strict)
         self.pairing: Pairing = found.check() if strict else found.check_any()
-        self._pairs = self.pairing.pairs
+        self._groups = groups_of_files
         self._ignore_colors = [tuple(color) for color in ignore_colors]
         ids = self.pairing.ids
         names = None if groups is None else [groups(name) for name in ids]
-        super().__init__(labels, ids, groups=names, files=self._pairs)
+        super().__init__(labels, ids, groups=names, files=[group.files for group in self._groups])
         self._guessed_255 = False
-        if labels.values is None and len(labels.value_names) == 2 and labels.ignore_index == 255:
+        two = len(labels.value_names) == 2 and labels.task != "multilabel" and labels.ignore_index == 255
+        if labels.values is None and two:
             self._guessed_255 = self._looks_like_0_and_255(strict)
             self.labels = _with_values(labels, {255: 1} if self._guessed_255 else {})
-        self._channels = image_array(self._pairs[0][0]).shape[2] if strict else None
+        self._channels = image_array(self._groups[0].images).shape[2] if strict else None
 
     def __getitem__(self, index: int) -> Item:
         """The image ``(C, H, W)`` in the file's type, and its mask ``(H, W)``."""
-        image_path, mask_path = self._pairs[check_index(index, len(self))]
-        image = image_array(image_path)
+        group = self._groups[check_index(index, len(self))]
+        image_path = group.images[0]
+        image = image_array(image_path if len(group.images) == 1 else group.images)
         if self._channels is not None and image.shape[2] != self._channels:
             raise DataError(
-                f"{image_path} has {counted(image.shape[2], 'channel')}, the first image {self._pairs[0][0].name} has "
-                f"{self._channels}; save all in one form (grey 1, RGB 3, RGBA 4)"
+                f"{image_path} has {counted(image.shape[2], 'channel')}, the first image "
+                f"{self._groups[0].images[0].name} has {self._channels}; save all in one form (grey 1, RGB 3, RGBA 4)"
             )
-        mask = self._mask(mask_path, (image.shape[0], image.shape[1]))
-        check_same_size(image, mask, image_path, mask_path)
+        if isinstance(group.mask, Path):
+            mask = self._mask(group.mask, (image.shape[0], image.shape[1]))
+        else:
+            mask = merged_ids(group.mask, self.labels)
+        check_same_size(image, mask[0] if mask.ndim == 3 else mask, image_path, group.files[-1])
         return as_item(image, mask, self.resize)
 
     def _mask(self, path: Path, size: tuple[int, int]) -> NDArray[Any]:
-        if path.suffix.lower() in OUTLINES:
+        if path.suffix.lower() in OUTLINES or self.labels.task == "multilabel":
             return class_ids(path, self.labels, size=size)
         mask = mask_array(path, colors=True)
         return self._ids_of_colors(mask, path) if mask.ndim == 3 else self._ids(mask, path)
@@ -154,8 +159,9 @@ class FolderDataset(SegmentationDataset):
     def _looks_like_0_and_255(self, strict: bool) -> bool:
         """Whether sampled masks hold 255 and, but for 0, nothing else: then it is no void, but the second value."""
         found: set[int] = set()
-        for _, path in self._pairs[:: max(1, len(self._pairs) // _LOOKED_AT)]:
-            if path.suffix.lower() in OUTLINES:
+        for group in self._groups[:: max(1, len(self._groups) // _LOOKED_AT)]:
+            path = group.mask
+            if not isinstance(path, Path) or path.suffix.lower() in OUTLINES:
                 return False
             try:
                 mask = mask_array(path, colors=True)
@@ -175,14 +181,32 @@ def _with_values(labels: Labels, values: Mapping[int, int] | None) -> Labels:
     return Labels(labels.names, labels.palette, labels.ignore_index, labels.task, values)
 
 
-def _find_pairs(
-    images: str | os.PathLike[str],
-    masks: str | os.PathLike[str] | None,
+def _find_files(
+    images: PathLike | Sequence[PathLike],
+    masks: PathLike | Mapping[str, PathLike] | None,
     image_suffix: str,
     mask_suffix: str,
-    list_file: str | os.PathLike[str] | None,
+    list_file: PathLike | None,
+    strict: bool,
+) -> tuple[Pairing, Sequence[Group]]:
+    if isinstance(images, str | os.PathLike) and not isinstance(masks, Mapping):
+        found = _find_pairs(Path(images), masks, image_suffix, mask_suffix, list_file)
+        return found, [Group((image,), mask) for image, mask in found.pairs]
+    sources = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(one) for one in images]
+    parts = masks if isinstance(masks, Mapping) else {"": masks}
+    if list_file is not None or not sources or not parts or None in parts.values():
+        raise InputError(
+            "several `images`, or `masks` of one file a class, are folders or patterns, at least one of each, and go "
+            "without `list_file`"
+        )
+    named = {name: Path(path) for name, path in parts.items() if path is not None}
+    return gather(sources, named, image_suffix, mask_suffix, strict=strict)
+
+
+def _find_pairs(
+    first: Path, masks: PathLike | None, image_suffix: str, mask_suffix: str, list_file: PathLike | None
 ) -> Pairing:
-    first, second = Path(images), Path(images if masks is None else masks)
+    second = first if masks is None else Path(masks)
     wild = is_pattern(first) or is_pattern(second)
     if (wild or list_file is not None) and (image_suffix or mask_suffix):
         raise InputError("`image_suffix` and `mask_suffix` are for folders; patterns and lists name their files fully")
