@@ -16,6 +16,7 @@ __all__ = ["Budget", "check_sizes"]
 _SPARE_NUMBERS = 160_000_000
 _SPARE_TENSORS = 4_000
 _LARGEST_SIZE = 2**20
+_LONGEST_LIST = 1024
 
 # These say how pixels are scaled, and are no sizes.
 _NO_SIZES = ("mean", "std", "scale")
@@ -25,16 +26,18 @@ _RANGES = ("arange", "linspace", "logspace", "eye", "randperm")
 
 
 def check_sizes(options: Any, name: str = "options") -> None:
-    """Refuse whole numbers that no layer can have as a size, before a list of so many values is made.
+    """Refuse whole numbers that no layer can have as a size, before a list of so many values is made, and long lists.
 
     Raises:
-        ConfigError: one beyond a million.
+        ConfigError: a number beyond a million, a list of more than a thousand.
     """
     if isinstance(options, Mapping):
         for key, value in options.items():
             if key not in _NO_SIZES:
                 check_sizes(value, f"{name}.{key}")
     elif isinstance(options, list | tuple):
+        if len(options) > _LONGEST_LIST:
+            raise ConfigError(f"`{name}` has {len(options)} entries; lists here have at most {_LONGEST_LIST:,}")
         for value in options:
             check_sizes(value, name)
     elif isinstance(options, int) and abs(options) > _LARGEST_SIZE:
