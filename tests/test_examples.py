@@ -16,6 +16,7 @@ ARGUMENTS = {
     "street_scenes.py": ["--scenes", "6", "--size", "48x64", "--epochs", "1", "--out", "out"],
     "own_pictures.py": ["pictures", "--epochs", "1", "--out", "out"],
     "boxes.py": ["--model", "model", "--scenes", "2", "--out", "out"],
+    "mri_tissue.py": ["data/Task99_Blobs", "--minutes", "0.02", "--out", "out"],
     "camvid_story.py": ["--scenes", "16", "--size", "48x64", "--minutes", "0.01", "--out", "out"],
 }
 

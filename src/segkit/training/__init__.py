@@ -5,5 +5,16 @@ from segkit.training.demo import demo
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.history import Epoch, History
 from segkit.training.trainer import Trainer
+from segkit.training.volumes import VolumeResult, evaluate_volumes
 
-__all__ = ["Epoch", "History", "Result", "TrainConfig", "Trainer", "demo", "evaluate"]
+__all__ = [
+    "Epoch",
+    "History",
+    "Result",
+    "TrainConfig",
+    "Trainer",
+    "VolumeResult",
+    "demo",
+    "evaluate",
+    "evaluate_volumes",
+]

@@ -13,7 +13,8 @@ from PIL import Image
 
 from segkit._checks import check_choice, check_number, listed
 from segkit._files import check_writable, folder_lock, write_atomic, write_json
-from segkit.datasets import SegmentationDataset, create_dataset, read_image
+from segkit.datasets import SegmentationDataset, create_dataset, read_image, read_volume
+from segkit.datasets._nifti import is_nifti
 from segkit.device import Device
 from segkit.errors import InputError
 from segkit.inference import load
@@ -30,6 +31,9 @@ from segkit.training.trainer import Trainer
 
 __all__ = ["evaluate_model", "label_files", "split_of", "train"]
 
+# Published data sets with a training and a validation split.
+_IN_ROOT = ("ade20k", "camvid", "cityscapes", "pascal_voc")
+
 # Generated scenes have no folders; each split is so many scenes from a seed of its own.
 _SCENES = {"train": (800, 0), "val": (50, 1), "test": (50, 2)}
 
@@ -41,7 +45,7 @@ def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationD
         UnknownNameError: no such data set, or no such split.
         InputError: a root that is missing, or given for generated scenes.
     """
-    check_choice("dataset", dataset, ("camvid", "street_scenes"))
+    check_choice("dataset", dataset, (*_IN_ROOT, "street_scenes"))
     if dataset == "street_scenes":
         if root is not None:
             raise InputError(f"street_scenes are generated and have no `root`; got {root}")
@@ -157,7 +161,7 @@ def label_files(
     """Label image files; yields each mask's path as it is written.
 
     For ``street.jpg`` there will be ``street.png``, an index mask that shows its classes' colours, and
-    ``street.overlay.jpg`` to look at.
+    ``street.overlay.jpg`` to look at; for ``scan.nii.gz`` a label volume of the same name and affine.
 
     Raises:
         InputError: two images of one name, whose masks would replace each other.
@@ -172,11 +176,15 @@ def label_files(
         )
     folder = check_writable(Path(out))
     written = {(folder / f"{stem}{ending}").resolve() for stem in stems for ending in (".png", ".overlay.jpg")}
+    written |= {(folder / path.name).resolve() for path in paths if is_nifti(path)}
     replaced = [str(path) for path in paths if path.resolve() in written]
     if replaced:
         raise InputError(f"the masks would replace the images {listed(replaced)}; choose another folder than {folder}")
     predictor = load(model, device=device)
     for path in paths:
+        if is_nifti(path):
+            yield predictor.predict(read_volume(path)).save(folder / path.name)
+            continue
         image = read_image(path)
         mask = predictor.predict(path)
         labels = predictor.labels or Labels([f"class {value}" for value in range(max(predictor.model.num_classes, 2))])
