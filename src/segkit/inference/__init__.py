@@ -5,6 +5,7 @@ from segkit.inference.exporting import Agreement, Export, export
 from segkit.inference.forward import predict_batch
 from segkit.inference.images import ImageLike
 from segkit.inference.predictor import Predictor, load
+from segkit.inference.quantizing import Quantized, quantize
 
 __all__ = [
     "Agreement",
@@ -12,7 +13,9 @@ __all__ = [
     "ExportedModel",
     "ImageLike",
     "Predictor",
+    "Quantized",
     "export",
     "load",
     "predict_batch",
+    "quantize",
 ]

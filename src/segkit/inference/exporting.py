@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -14,18 +13,17 @@ from torch import Tensor
 
 from segkit._checks import check_choice, check_number, listed
 from segkit._files import check_writable, write_atomic
-from segkit.datasets import StreetScenes
-from segkit.errors import ExportError, InputError, ShapeError
+from segkit.errors import ExportError, InputError
 from segkit.inference import onnx, pt2
 from segkit.inference._file_info import DTYPES, FileInfo, ImageType, Output
+from segkit.inference._frames import frames_of
 from segkit.inference._graph import plain_copy, trace
 from segkit.inference.exported import SUFFIXES
 from segkit.inference.forward import mask_values
-from segkit.inference.images import image_tensor
 from segkit.inference.predictor import Predictor, task_of
 from segkit.models import Segmenter
 
-__all__ = ["Agreement", "Export", "export", "frames_of"]
+__all__ = ["Agreement", "Export", "export"]
 
 Format: TypeAlias = Literal["onnx", "torch_export"]
 
@@ -143,7 +141,7 @@ def export(
     if format == "onnx":
         onnx.check_packages()
     plain = plain_copy(_inner(model))
-    batches = list(_batches(frames_of(frames, plain, dtype)))
+    batches = list(_batches(frames_of(frames, plain.in_channels, dtype, _MOST_FRAMES)))
     info = FileInfo.of(plain, output="labels" if labels else "logits", dtype=dtype, task=task_of(plain))
     write, read = (onnx.to_onnx, onnx.open_onnx) if format == "onnx" else (pt2.to_pt2, pt2.open_pt2)
     content = write(_traced(plain, info), info)
@@ -182,50 +180,6 @@ def _traced(model: Segmenter, info: FileInfo) -> torch.export.ExportedProgram:
             f"torch cannot trace this model for any size: {type(error).__name__}: {error}. "
             "Parts of your own must not branch on the values or sizes of a tensor"
         ) from error
-
-
-def frames_of(frames: Iterable[Any] | None, model: Segmenter, dtype: ImageType) -> list[Tensor]:
-    """Up to six images ``(C, H, W)`` of ``dtype``, as the file takes them.
-
-    Raises:
-        InputError: no frame, or frames of another type.
-    """
-    if frames is None:
-        return [_converted(_generated(index, model.in_channels), dtype) for index in range(2)]
-    given = islice(frames, _MOST_FRAMES)
-    found = [_image(frame, model.in_channels, f" in frame {number}") for number, frame in enumerate(given)]
-    if not found:
-        raise InputError("`frames` is empty; give at least one image, or None for generated scenes")
-    wrong = {frame.dtype for frame in found} - {getattr(torch, dtype)}
-    if wrong and dtype != "float32":
-        raise InputError(
-            f"`frames` hold {listed(sorted(map(str, wrong)))} and the file is to take {dtype}; "
-            f"give `dtype` as the images that the model will see have it"
-        )
-    return [_converted(frame, dtype) for frame in found]
-
-
-def _image(frame: Any, in_channels: int, where: str) -> Tensor:
-    """Of an item of a data set, or of whatever `Predictor.predict` takes."""
-    image = frame[0] if isinstance(frame, tuple) else frame
-    if not isinstance(image, Tensor):
-        return image_tensor(image, in_channels, where)
-    if image.ndim != 3 or image.shape[0] != in_channels or not image.numel():
-        raise ShapeError(f"a frame must be ({in_channels}, H, W); got {tuple(image.shape)}{where}")
-    return image
-
-
-def _generated(index: int, channels: int) -> Tensor:
-    image = StreetScenes(2, size=(120, 160))[index][0]
-    return image[[channel % 3 for channel in range(channels)]]
-
-
-def _converted(image: Tensor, dtype: ImageType) -> Tensor:
-    if image.dtype == getattr(torch, dtype):
-        return image
-    if dtype == "uint16":
-        return (image.int() * 257).to(torch.uint16)
-    return image.float() / (255 if image.dtype == torch.uint8 else 65535 if image.dtype == torch.uint16 else 1)
 
 
 def _batches(frames: list[Tensor]) -> Iterator[Tensor]:

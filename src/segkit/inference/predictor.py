@@ -94,7 +94,8 @@ class Predictor:
         if isinstance(image, Volume):
             return predict_volume(self.model, image, device=self.device, task=self.task)
         if isinstance(image, str | Path | Image.Image | np.ndarray):
-            return self._predict_one(image)
+            one: NDArray[Any] | Volume = self._predict_one(image)
+            return one
         return [self._predict_one(item, f" in image {number} of the list") for number, item in enumerate(image)]
 
     def _predict_one(self, image: ImageLike, where: str = "") -> Any:
