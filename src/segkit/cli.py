@@ -31,6 +31,7 @@ Train, judge and use semantic-segmentation models.
   segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
   segkit evaluate run/model --dataset camvid --root CamVid --split val
   segkit predict run/model street.jpg --out masks
+  segkit datasets                               what published data can be read
   segkit env                                    what this machine offers
 """
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _command(commands, "datasets", "list the published data sets that can be read, with their terms", _datasets)
     _command(commands, "env", "print the versions and the device that would be used", _env)
     return parser
 
@@ -101,7 +103,9 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    parser.add_argument("--dataset", help="camvid, or street_scenes: generated ones (the default)")
+    parser.add_argument(
+        "--dataset", help="camvid, cityscapes, ade20k, pascal_voc, or street_scenes: generated (the default)"
+    )
     parser.add_argument("--root", help="folder of the data set (not for street_scenes)")
     own = parser.add_argument_group("your own folders, instead of --dataset")
     own.add_argument("--images", type=Path, help="folder of images")
@@ -278,6 +282,14 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     for path in jobs.label_files(arguments.model, arguments.images, arguments.out, device=arguments.device):
         print(path)
+
+
+def _datasets(arguments: argparse.Namespace) -> None:
+    from segkit.datasets import dataset_sources
+
+    for name, source in dataset_sources().items():
+        get = "download=True brings it" if source.archives else source.manual
+        print(f"{name}\n  {source.licence}\n  {source.home}\n  {get}")
 
 
 def _env(arguments: argparse.Namespace) -> None:

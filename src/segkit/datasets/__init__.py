@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, list_datasets
+from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, dataset_sources, list_datasets
 from segkit.datasets._check import check_dataset
 from segkit.datasets._source import Archive, Source
 from segkit.datasets.ade20k import ADE20K
@@ -57,6 +57,7 @@ __all__ = [
     "check_dataset",
     "class_statistics",
     "create_dataset",
+    "dataset_sources",
     "image_header",
     "inspect_dataset",
     "is_stream",

@@ -19,7 +19,7 @@ from segkit.datasets._source import Source
 from segkit.errors import InputError
 from segkit.labels import Labels
 
-__all__ = ["Item", "Pairs", "SegmentationDataset", "create_dataset", "list_datasets"]
+__all__ = ["Item", "Pairs", "SegmentationDataset", "create_dataset", "dataset_sources", "list_datasets"]
 
 Item: TypeAlias = tuple[Tensor, Tensor]
 """One sample: an image ``(C, H, W)`` of uint8, uint16 or float32, and its mask ``(H, W)``."""
@@ -132,6 +132,20 @@ def list_datasets(pattern: str = "*") -> list[str]:
         ['camvid']
     """
     return DATASETS.names(pattern)
+
+
+def dataset_sources(pattern: str = "*") -> dict[str, Source]:
+    """Return where each published data set whose name matches comes from, and on which terms.
+
+    Args:
+        pattern: a shell pattern.
+
+    Example:
+        >>> dataset_sources("cityscapes")["cityscapes"].home
+        'https://www.cityscapes-dataset.com'
+    """
+    sources = {name: DATASETS[name].source for name in DATASETS.names(pattern)}
+    return {name: source for name, source in sources.items() if source is not None}
 
 
 def create_dataset(name: str, **options: Any) -> SegmentationDataset:
