@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from references.faulty import NAMES, Folders, clean, image_of, mask_of, planted
 from segkit import Labels, inspect_dataset
 from segkit.datasets import CamVid, DatasetReport, FolderDataset, SegmentationDataset, StreetScenes, Subset
+from segkit.datasets._images import image_array, mask_array
+from segkit.datasets.inspection._facts import Facts, ImageFacts
+from segkit.datasets.inspection._hash import fingerprint
+from segkit.datasets.inspection._leakage import near_pairs
 from segkit.errors import InputError
 
 
@@ -344,8 +352,6 @@ def test_near_equal_frames_of_camvid_are_found_and_others_are_not(camvid_root: P
     for image, mask in frames[:3]:
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         if change == "jpeg":
-            import io
-
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=50)
             picture = Image.open(buffer)
@@ -378,12 +384,84 @@ def test_generated_scenes_are_sound() -> None:
     assert kinds(report) <= {"absent_class"}, str(report)
 
 
+# What no file may do: end the check.
+
+
+class OfFiles(Anybodys):
+    """Items that are read by whatever reads them, and say from where."""
+
+    def __init__(self, pairs: list[tuple[Path, Path]]) -> None:
+        super().__init__(pairs)
+
+    def files(self, index: int) -> tuple[Path, Path]:
+        return self.items[index]
+
+    def __getitem__(self, index: int) -> Any:
+        image, mask = self.items[index]
+        return image_array(image).transpose(2, 0, 1), mask_array(mask)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([".png", ".jpg", ".tif", ".bmp", ".webp", ".gif", ".npy"]),
+    st.integers(0, 400),
+    st.integers(0, 255),
+    st.integers(0, 500),
+)
+def test_damaged_files_end_no_check(tmp_path: Path, ending: str, place: int, value: int, cut: int) -> None:
+    """A byte changed, and the end cut off, in an image and in a mask: found or harmless, never raised."""
+    image, mask = tmp_path / f"image{ending}", tmp_path / f"mask{ending}"
+    pixels = mask_of(0)[:20, :30]
+    for path in (image, mask):
+        if ending == ".npy":
+            np.save(path, pixels)
+        else:
+            Image.fromarray(pixels).save(path)
+        content = bytearray(path.read_bytes())
+        content[place % len(content)] = value
+        path.write_bytes(content[: max(1, len(content) - cut % len(content))])
+    report = inspect_dataset(OfFiles([(image, mask)]), labels=Labels(NAMES), workers=0)
+    assert isinstance(str(report), str)
+    read = report.splits[0].num_read
+    assert read == 1 or not report.ok
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_near_pairs_are_those_of_all_pairs(seed: int) -> None:
+    """Against all pairs one by one, among pictures of which some are noisy copies of one another."""
+    rng = np.random.default_rng(seed)
+    base = [rng.integers(0, 256, (1, 8, 8), dtype=np.uint8).repeat(4, 1).repeat(4, 2) for _ in range(4)]
+
+    def facts(index: int) -> Facts:
+        noisy = base[rng.integers(4)] + rng.normal(0, rng.choice([2, 30, 90]), (1, 32, 32))
+        bits, thumb = fingerprint(np.clip(noisy, 0, 255).astype(np.uint8))
+        image = ImageFacts((1, 32, 32), "uint8", 0, False, bytes([index]), bits, thumb)
+        return Facts(index=index, name=str(index), image=image)
+
+    first, second = [facts(index) for index in range(6)], [facts(index) for index in range(9)]
+    expected = {}
+    for other, theirs in enumerate(second):
+        near = []
+        for one, ours in enumerate(first):
+            assert ours.image is not None
+            assert theirs.image is not None
+            bits = bin(ours.image.hash ^ theirs.image.hash).count("1")
+            alike = np.corrcoef(ours.image.thumb.ravel(), theirs.image.thumb.ravel())[0, 1]
+            if bits <= 8 and alike >= 0.97:
+                near.append((bits, one))
+        if near:
+            expected[other] = min(near)[0]
+    found = near_pairs(first, second)
+    assert [other for _, other in found] == sorted(expected)
+    for one, other in found:
+        assert bin(first[one].image.hash ^ second[other].image.hash).count("1") == expected[other]
+
+
 # The report.
 
 
 def test_the_report_as_data_and_in_a_notebook(faulty: tuple[Folders, DatasetReport]) -> None:
-    import json
-
     _, report = faulty
     values = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert values["ok"] is False
