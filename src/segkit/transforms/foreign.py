@@ -56,7 +56,7 @@ class Foreign:
     def _by_arrays(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         # Copies: some change what they are given, and a sample is used again.
         pixels = np.array(image.permute(1, 2, 0).numpy(), order="C")
-        planes = np.array(mask.permute(1, 2, 0) if mask.ndim == 3 else mask, order="C")
+        planes = np.array((mask.permute(1, 2, 0) if mask.ndim == 3 else mask).numpy(), order="C")
         result = self.transform(image=pixels, mask=planes)
         if not isinstance(result, Mapping) or "image" not in result or "mask" not in result:
             raise InputError(
