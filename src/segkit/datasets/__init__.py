@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, create_dataset, dataset_sources, list_datasets
 from segkit.datasets._check import check_dataset
+from segkit.datasets._pairing import Pairing
 from segkit.datasets._source import Archive, Source
 from segkit.datasets.ade20k import ADE20K
 from segkit.datasets.cache import Cached
@@ -42,6 +43,7 @@ __all__ = [
     "Item",
     "LazyStream",
     "OxfordPet",
+    "Pairing",
     "Pairs",
     "PascalVOC",
     "Problem",

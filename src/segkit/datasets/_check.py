@@ -187,6 +187,6 @@ def _check_ends(dataset: Pairs, found: dict[int, tuple[NDArray[Any], NDArray[Any
         raise AssertionError(f"item {last + 1} of 0..{last} must raise IndexError; it gave an item: a loop never ends")
     try:
         item = _read(dataset, -1)
-    except IndexError:
+    except Exception:  # that it counts from the end is nobody's duty, that it gives no other item is
         return
-    _expect_same(found[last], item, "item -1 is neither the last one nor an IndexError")
+    _expect_same(found[last], item, "item -1 is neither the last one nor an error")
