@@ -64,6 +64,7 @@ def prepare(
     check_int("frozen_stages", frozen_stages, minimum=0)
     check_choice("norm", norm, NORMS)
     own = {"norm": norm, **_checked(encoder_options)}
+    plain = _plain("encoder_options", dict(encoder_options or {}))
     body = create_encoder(encoder, in_channels, weights=encoder_weights, **own)
     mean, std = _statistics(encoder, encoder_weights, in_channels, mean, std)
     options = {
@@ -71,7 +72,7 @@ def prepare(
         "in_channels": in_channels,
         "encoder": encoder,
         # Without the pretrained weights' name: the saved weights replace them.
-        "encoder_options": _plain("encoder_options", dict(encoder_options or {})),
+        "encoder_options": plain,
         "frozen_stages": frozen_stages,
         "norm": norm,
         "mean": mean,

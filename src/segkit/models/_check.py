@@ -110,9 +110,10 @@ def _shake(model: nn.Module) -> None:
     """Move every scale, shift and statistic off its start: a block that begins as zero would hide its faults."""
     generator = torch.Generator().manual_seed(3)
     for parameter in model.parameters():
-        if parameter.ndim <= 1:
-            noise = torch.rand(parameter.shape, generator=generator).to(parameter)
-            parameter.data.copy_(0.75 + 0.5 * noise if float(parameter.detach().mean()) > 0.5 else 0.2 * (noise - 0.5))
+        values = parameter.detach()
+        if values.ndim <= 1 or bool((values == values.flatten()[0]).all()):
+            noise = torch.rand(values.shape, generator=generator).to(values)
+            values.copy_(0.75 + 0.5 * noise if float(values.mean()) > 0.5 else 0.2 * (noise - 0.5))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             module.running_mean.copy_(0.2 * (torch.rand(module.running_mean.shape, generator=generator) - 0.5))

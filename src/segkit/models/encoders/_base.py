@@ -93,7 +93,7 @@ def create_encoder(
     """
     in_channels = check_int("in_channels", in_channels, minimum=1)
     check_choice("norm", norm, NORMS)
-    if not isinstance(name, str) or name not in ENCODERS:
+    if name not in ENCODERS:
         if not _library.is_library_name(name):
             raise _unknown(name)
         return cast(Encoder, _library.create(name, in_channels, weights, options))

@@ -39,8 +39,10 @@ def names(pattern: str = "*") -> list[str]:
     return fnmatch.filter(_smp_names(), pattern) + fnmatch.filter(_timm_names(), pattern)
 
 
-def is_library_name(name: str) -> bool:
+def is_library_name(name: object) -> bool:
     """Whether `create` builds it; a name of timm may carry a tag."""
+    if not isinstance(name, str):
+        return False
     return name in _smp_names() or name.partition(".")[0] in _timm_names()
 
 
@@ -130,9 +132,11 @@ def _build(
                 **extra,
             )
         except TypeError as error:
-            if "drop_path_rate" not in str(error):
-                raise
-            raise _no_drop_path(name) from error
+            if "drop_path_rate" in str(error):
+                raise _no_drop_path(name) from error
+            if "output_stride" in str(error):
+                raise _not_dilated(name, output_stride, "timm has no option for it") from error
+            raise
         except (ValueError, NotImplementedError, AttributeError) as error:
             if output_stride == 32:
                 raise

@@ -12,7 +12,7 @@ __all__ = ["build_options", "why_left_out"]
 _OFFERED = """
     byobnet convnext cpubone cspnet cspnext davit densenet dla dpn edgenext efficientnet efficientvit_mit
     fasternet fastvit focalnet ghostnet hardcorenas hgnet hieradet_sam2 hrnet iformer inception_next lcnetv2
-    lowformer mambaout metaformer mobilenetv3 mobilenetv5 mobilevit mvitv2 nextvit nfnet pvt_v2 rdnet regnet
+    lowformer mambaout metaformer mobilenetv3 mobilenetv5 mobilevit nextvit nfnet pvt_v2 rdnet regnet
     repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet swiftformer swin_transformer
     swin_transformer_v2 swin_transformer_v2_cr tiny_vit tresnet twins vgg vovnet
 """
@@ -27,7 +27,7 @@ _LEFT_OUT = {
         beit cait convit convmixer crossvit deepseek_vit deit eva gemma4_vit mlp_mixer naflexvit qwen3_vit sequencer
         tnt vision_transformer vision_transformer_hybrid vision_transformer_relpos vision_transformer_sam vitamin
     """,
-    _FIXED: "byoanet coat efficientformer efficientformer_v2 gcvit hiera maxxvit nest",
+    _FIXED: "byoanet coat efficientformer efficientformer_v2 gcvit hiera maxxvit mvitv2 nest",
     _COARSE: "csatv2 efficientvim efficientvit_msra levit pit shvit visformer",
     _UNPADDED: "inception_resnet_v2 inception_v3 inception_v4 nasnet pnasnet xception",
 }
