@@ -268,6 +268,6 @@ def test_signals_save_and_set_the_exit_code(tmp_path: Path, number: signal.Signa
     finally:
         process.kill()
         _, errors = process.communicate()
-    assert (tmp_path / "run" / "last.safetensors").is_file(), errors
+    assert (tmp_path / "run" / "checkpoints.json").is_file(), errors
     assert not (tmp_path / "run" / ".lock").exists()
     assert b"Traceback" not in errors

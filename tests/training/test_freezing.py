@@ -17,6 +17,7 @@ from segkit import Trainer
 from segkit.errors import ConfigError, InputError
 from segkit.training import TrainConfig
 from segkit.training.freezing import frozen_in
+from segkit.training.hooks import Hook, Step
 from segkit.training.loop import Run
 from segkit.training.optim import create_optimizer
 
@@ -88,27 +89,22 @@ def test_stages_thaw_by_epochs_from_the_deepest(
     assert seen == learning
 
 
-def test_a_resume_freezes_and_thaws_as_the_run_would_have(
-    squares: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resume_freezes_and_thaws_as_the_run_would_have(squares: Any, tmp_path: Path) -> None:
     options = {**QUICK, "epochs": 4, "freeze": "encoder", "unfreeze": [1, 3], "encoder_lr_factor": 0.3}
     train, val = squares(8), squares(2, seed=1)
     alone = Trainer(small_model(2), **options)
     alone.fit(train, val)
-    count = Run._count
     for step in (1, 3, 6):  # frozen, one stage thawed in mid-epoch, at the end of an epoch before the last thaw
         out = tmp_path / f"run {step}"
 
-        def interrupt(self: Run, value: float, step: int = step) -> None:
-            count(self, value)
-            if self.state.steps == step:
-                os.kill(os.getpid(), signal.SIGINT)
+        class Interrupt(Hook):
+            def on_step_end(self, trainer: Trainer, at: Step, step: int = step) -> None:
+                if at.number == step:
+                    os.kill(os.getpid(), signal.SIGINT)
 
-        trainer = Trainer(small_model(2), **options, out=out)
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "_count", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                trainer.fit(train, val)
+        trainer = Trainer(small_model(2), **options, out=out, hooks=[Interrupt()])
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(train, val)
         assert all(parameter.requires_grad for parameter in trainer.model.parameters())
         resumed = Trainer(small_model(2, seed=9), **options, out=out)
         resumed.fit(train, val, resume=True)

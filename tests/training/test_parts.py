@@ -159,6 +159,8 @@ def test_a_step_is_that_of_torch_with_decay_on_weights_alone(name: str) -> None:
     kinds = {
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
+        "nadam": torch.optim.NAdam,
+        "radam": torch.optim.RAdam,
         "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
     }
     torch.manual_seed(0)

@@ -17,8 +17,8 @@ from segkit import Labels, Trainer, UNet, load, miou
 from segkit.datasets import Subset
 from segkit.errors import ConfigError, DataError, InputError, MissingFileError, ShapeError, TrainingError
 from segkit.training import History, TrainConfig
+from segkit.training.hooks import Hook, Step
 from segkit.training.loader import Loader
-from segkit.training.loop import Run
 
 QUICK = {"epochs": 3, "batch_size": 4, "device": "cpu", "workers": 0}
 
@@ -88,7 +88,6 @@ def test_a_signal_saves_and_a_resume_ends_bit_identical(
     squares: Any,
     small_unet: Callable[[], UNet],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
     step: int,
 ) -> None:
@@ -98,26 +97,22 @@ def test_a_signal_saves_and_a_resume_ends_bit_identical(
     alone = Trainer(small_unet(), **options)
     alone.fit(train, val)
 
-    count = Run._count
-
-    def interrupt(self: Run, value: float) -> None:
-        count(self, value)
-        if self.state.steps == step:
-            os.kill(os.getpid(), number)
+    class Interrupt(Hook):
+        def on_step_end(self, trainer: Trainer, at: Step) -> None:
+            if at.number == step:
+                os.kill(os.getpid(), number)
 
     terminated: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: terminated.append(number))
     try:
         handler = signal.getsignal(number)
-        trainer = Trainer(small_unet(), **options, out=tmp_path / "run")
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "_count", interrupt)
-            if number == signal.SIGINT:
-                with pytest.raises(KeyboardInterrupt):
-                    trainer.fit(train, val)
-            else:
+        trainer = Trainer(small_unet(), **options, out=tmp_path / "run", hooks=[Interrupt()])
+        if number == signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
                 trainer.fit(train, val)
-                assert terminated == [signal.SIGTERM]
+        else:
+            trainer.fit(train, val)
+            assert terminated == [signal.SIGTERM]
         assert signal.getsignal(number) is handler
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -227,9 +222,10 @@ def test_a_step_of_ignored_pixels_is_skipped(squares: Any, small_unet: Callable[
     trainer.model.labels = data.labels
     run = trainer._prepare(data, None, data.labels)
     run.model.train()
-    run._step(next(Loader(squares(4), labels=data.labels, batch_size=4).in_order()))
+    run.stepper([next(Loader(squares(4), labels=data.labels, batch_size=4).in_order())], 0.1)
     before = weights(run.model)
-    run._step(next(Loader(data, labels=data.labels, batch_size=4).in_order()))
+    void = next(Loader(data, labels=data.labels, batch_size=4).in_order())
+    assert run.stepper([void, void], 0.1) == 0
     assert_same(weights(run.model), before)
 
 
@@ -252,12 +248,13 @@ def test_losses_that_are_not_finite_stop_before_the_weights_change(
 def test_a_second_run_in_the_same_folder(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
     options = {**QUICK, "epochs": 1, "out": tmp_path}
     Trainer(small_unet(), **options).fit(squares(4))
-    kept = (tmp_path / "last.safetensors").read_bytes()
+    (checkpoint,) = tmp_path.glob("step-*.safetensors")
+    kept = checkpoint.read_bytes()
     with pytest.raises(DataError, match="holds a run already"):
         Trainer(small_unet(), **options).fit(squares(4))
     with pytest.raises(ConfigError, match=r"lr was 0\.001 and is 0\.5"):
         Trainer(small_unet(), **options, lr=0.5).fit(squares(4), resume=True)
-    assert (tmp_path / "last.safetensors").read_bytes() == kept
+    assert checkpoint.read_bytes() == kept
     longer = Trainer(small_unet(), **{**options, "epochs": 2})
     assert len(longer.fit(squares(4), resume=True)) == 2
 
@@ -300,7 +297,7 @@ def test_resume_needs_a_run(squares: Any, small_unet: Callable[[], UNet], tmp_pa
         Trainer(small_unet(), **QUICK).fit(squares(4), resume=True)
     with pytest.raises(MissingFileError, match="nothing to resume"):
         Trainer(small_unet(), **QUICK, out=tmp_path).fit(squares(4), resume=True)
-    (tmp_path / "last.safetensors").write_bytes(b"not a checkpoint")
+    (tmp_path / "step-000000003.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match="damaged or not a segkit checkpoint"):
         Trainer(small_unet(), **QUICK, out=tmp_path).fit(squares(4), resume=True)
 

@@ -4,13 +4,24 @@ from segkit.training.config import TrainConfig
 from segkit.training.demo import demo
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.history import Epoch, History
+from segkit.training.hooks import EarlyStop, Hook, Profile, SamplePredictions, Step
+from segkit.training.loggers import CSVLog, JSONLog, TensorBoardLog, TrackerLog
 from segkit.training.trainer import Trainer
 from segkit.training.volumes import VolumeResult, evaluate_volumes
 
 __all__ = [
+    "CSVLog",
+    "EarlyStop",
     "Epoch",
     "History",
+    "Hook",
+    "JSONLog",
+    "Profile",
     "Result",
+    "SamplePredictions",
+    "Step",
+    "TensorBoardLog",
+    "TrackerLog",
     "TrainConfig",
     "Trainer",
     "VolumeResult",

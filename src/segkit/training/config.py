@@ -14,6 +14,9 @@ from segkit.training.schedules import SCHEDULES
 __all__ = ["TrainConfig", "check_workers"]
 
 
+BEST_SCORES = ("miou", "micro_iou", "pixel_accuracy", "mean_dice")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The values of a training run; see `Trainer` for what each means."""
@@ -23,6 +26,10 @@ class TrainConfig:
     lr: float = 1e-3
     weight_decay: float = 0.0
     schedule: str = "constant"
+    warmup: float = 0.0
+    grad_clip: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
     epochs: int | None = 40
     minutes: float | None = None
     batch_size: int = 8
@@ -38,11 +45,26 @@ class TrainConfig:
     seed: int = 0
     workers: int | str = "auto"
     cache: str | None = "memory"
+    best: str = "miou"
+    keep: int = 2
+    on_nan: str = "stop"
+    on_save_error: str = "warn"
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if "." not in self.optimizer:  # a dotted name is of a class that the trainer was given
+            check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_number("lr", self.lr, above=0)
+        check_number("warmup", self.warmup, minimum=0, maximum=1)
+        if self.grad_clip is not None:
+            check_number("grad_clip", self.grad_clip, above=0)
+        check_int("accumulate", self.accumulate, minimum=1)
+        if self.ema is not None:
+            check_number("ema", self.ema, minimum=0, maximum=1)
+        check_choice("best", self.best, BEST_SCORES)
+        check_int("keep", self.keep, minimum=1)
+        check_choice("on_nan", self.on_nan, ("stop", "rollback"))
+        check_choice("on_save_error", self.on_save_error, ("warn", "stop"))
         check_number("weight_decay", self.weight_decay, minimum=0)
         check_number("encoder_lr_factor", self.encoder_lr_factor, above=0)
         check_freezing(self.freeze, self.unfreeze)

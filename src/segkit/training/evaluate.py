@@ -16,7 +16,7 @@ from segkit._checks import listed
 from segkit.datasets import Pairs
 from segkit.device import Device
 from segkit.errors import InputError
-from segkit.inference import predict_batch
+from segkit.inference import ExportedModel, predict_batch
 from segkit.inference.forward import enlarged_in_argmax, enlarged_labels
 from segkit.labels import Labels
 from segkit.metrics import Evaluation, Scores
@@ -42,7 +42,7 @@ class Result:
     evaluation: Evaluation
     labels: Labels
     info: Mapping[str, str]
-    _model: Segmenter
+    _model: Segmenter | ExportedModel
     _dataset: Pairs
     _device: Device
 
@@ -123,7 +123,7 @@ def check_same_classes(expected: Labels | None, labels: Labels, what: str) -> No
 
 
 def evaluate(
-    model: Segmenter,
+    model: Segmenter | ExportedModel,
     dataset: Pairs,
     *,
     device: Device | torch.device | str | None = None,
@@ -134,7 +134,8 @@ def evaluate(
     """Predict every image of a data set at its own size and count.
 
     Args:
-        model: gives ``num_classes`` logits; it is left in evaluation mode, on ``device``.
+        model: gives ``num_classes`` logits; it is left in evaluation mode, on ``device``. Or the model of a file that
+            was exported, which runs where it was loaded.
         dataset: ``(image, mask)`` items of any sizes.
         device: None for the best one found.
         batch_size: images a batch (of neighbours with one size).
@@ -172,8 +173,13 @@ def evaluate(
     return Result(evaluation.scores(), evaluation, labels, info, model, dataset, where)
 
 
-def _count(model: Segmenter, images: Tensor, masks: Tensor, labels: Labels) -> Tensor:
+def _count(model: Segmenter | ExportedModel, images: Tensor, masks: Tensor, labels: Labels) -> Tensor:
     """The matrices of a batch, ``(B, K, K)``: of what `predict_batch` gives, without its labels where it needs none."""
+    if isinstance(model, ExportedModel) and model.output == "labels":
+        values = len(labels.value_names)
+        return kernels.confusion_matrix(
+            model(images), masks, num_classes=values, ignore_index=labels.ignore_index, per_image=True
+        )
     if (coarse := enlarged_in_argmax(model, labels.task)) is None:
         return kernels.confusion_matrix_from_logits(
             model(images), masks, ignore_index=labels.ignore_index, per_image=True
@@ -195,6 +201,8 @@ def _check_all_counted(counted: Tensor, pixels: int, ids: list[str]) -> None:
         )
 
 
-def _describe(model: Segmenter) -> str:
+def _describe(model: Segmenter | ExportedModel) -> str:
+    if isinstance(model, ExportedModel):
+        return f"an exported file that computes in {model.precision}"
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return f"{type(model).__name__}, {millions:.1f} million parameters"

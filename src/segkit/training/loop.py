@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +18,35 @@ import torch
 from torch import Tensor, nn
 
 from segkit._checks import listed
+from segkit._files import write_json
 from segkit.datasets import Cached, Pairs
 from segkit.device import Device
-from segkit.errors import ConfigError, ShapeError, TrainingError
+from segkit.errors import ConfigError, DataError, TrainingError
 from segkit.models import Segmenter, load_model
 from segkit.training._progress import RunBar
-from segkit.training.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
+from segkit.training.checkpoint import MANIFEST, Checkpoints, pack_optimizer, unpack_optimizer
 from segkit.training.config import TrainConfig
+from segkit.training.ema import Ema
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.freezing import frozen_in, stages_of
 from segkit.training.history import Epoch, History
-from segkit.training.loader import AnyLoader, Batch, Loader, finish
-from segkit.training.optim import create_optimizer
-from segkit.training.schedules import SCHEDULES
+from segkit.training.hooks import Step
+from segkit.training.loader import AnyLoader, Batch, Loader
+from segkit.training.optim import OptimizerClass, create_optimizer
+from segkit.training.schedules import plateau_factor, rate_factor
 from segkit.training.signals import StopSignals
+from segkit.training.step import NotFiniteError, Stepper
 
 __all__ = ["BEST", "LAST", "Run"]
 
-LAST, BEST, HISTORY = "last.safetensors", "best", "history.json"
+LAST, BEST, HISTORY, NOT_FINITE = MANIFEST, "best", "history.json", "not-finite.json"
 
 # A checkpoint costs a write of three times the weights: not after every one of many short epochs.
 _SECONDS_BETWEEN_SAVES = 30.0
 
 _LAST_EPOCH = sys.maxsize
+
+_MOST_ROLLBACKS = 3
 
 # Waiting for data is worth a word from so many seconds and such a share of the training time on.
 _WAITING_SECONDS, _WAITING_SHARE = 5.0, 0.2
@@ -62,7 +71,8 @@ class _State:
     place: list[int] | None = None  # how far a stream is read: the pass, and the items of it
     validation_seconds: float = 0.0
     last_validation_seconds: float = 0.0
-    best_miou: float | None = None
+    best_score: float | None = None
+    rollbacks: int = 0
     finished: bool = False
 
 
@@ -89,25 +99,31 @@ class Run:
         device: Device,
         history: History,
         out: Path | None,
+        call: Callable[..., object],
+        optimizer: OptimizerClass | None = None,
     ) -> None:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
+        self.halted: str | None = None
+        self._call = call
         self._stages = stages_of(model, config.freeze, config.unfreeze)
         # What never learns has no place in the optimiser; what learns later has one from the start.
         if self._stages:
             model.freeze(frozen_in(_LAST_EPOCH, self._stages, config.unfreeze))
         self.optimizer: torch.optim.Optimizer = create_optimizer(
-            config.optimizer,
+            optimizer or config.optimizer,
             model.parameters(),
             lr=config.lr,
             weight_decay=config.weight_decay,
             encoder=model.encoder.parameters(),
             encoder_lr_factor=config.encoder_lr_factor,
         )
-        self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(device.torch.type, enabled=device.precision == "fp16")
         self.state: _State = _State()
         assert model.labels is not None
-        self._ignore_index = model.labels.ignore_index
+        self.stepper: Stepper = Stepper(model, loss, self.optimizer, labels=model.labels, config=config, device=device)
+        self.ema: Ema | None = None if config.ema is None else Ema(model, config.ema)
+        self._checkpoints = None if out is None else Checkpoints(out, keep=config.keep)
+        self._safe: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._val_loader: Loader | None = None
         if val is not None:
             self._val_loader = Loader(
@@ -125,25 +141,42 @@ class Run:
 
     def go(self, stop: StopSignals) -> None:
         """Train until the end, or until a signal; then the model has its best weights, or its present ones."""
+        self._call("fit_start")
         try:
             self._train(stop)
+            self._leave(stop)
+        except BaseException as error:
+            self._call("exception", error)
+            raise
         finally:
             self._unfreeze()
             self._close()
+            self.model.eval()
+            self._call("fit_end")
+
+    def _train(self, stop: StopSignals) -> None:
+        if self.config.on_nan == "rollback":
+            self._safe = self._pack()
+        with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
+            while not self.state.finished and stop.received is None:
+                self._freeze()
+                try:
+                    self._train_epoch(stop, bar)
+                except NotFiniteError as error:
+                    self._roll_back(error)
+                    continue
+                if stop.received is None:
+                    self._end_epoch(bar)
+
+    def _leave(self, stop: StopSignals) -> None:
+        """Put the weights into the model that it is to keep."""
         if stop.received is not None:
             self.best_result = None  # the weights are the present ones
             self.save()
         elif self._best is not None:
             self.model.load_state_dict(self._best)
-        self.model.eval()
-
-    def _train(self, stop: StopSignals) -> None:
-        with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
-            while not self.state.finished and stop.received is None:
-                self._freeze()
-                self._train_epoch(stop, bar)
-                if stop.received is None:
-                    self._end_epoch(bar)
+        elif self.ema is not None:
+            self.model.load_state_dict(self.ema.tensors)
 
     def _freeze(self) -> None:
         """Freeze what is frozen in this epoch; a resumed run comes here too, so that it freezes the same."""
@@ -166,7 +199,8 @@ class Run:
         """The share of the run that is done, 0..1: of its epochs or of its minutes, whichever is further."""
         shares = []
         if self.config.epochs is not None:
-            shares.append(self.state.steps / (self.config.epochs * self.train.batches_per_epoch))
+            a_epoch = -(-self.train.batches_per_epoch // self.config.accumulate)
+            shares.append(self.state.steps / (self.config.epochs * a_epoch))
         if self.config.minutes is not None:
             # The last validation lies within the minutes too.
             limit = max(60 * self.config.minutes - self.state.last_validation_seconds, 1e-9)
@@ -176,74 +210,89 @@ class Run:
     def _train_epoch(self, stop: StopSignals, bar: RunBar) -> None:
         self.model.train()
         batches = self.train.shuffled(self.state.epoch, start=self.state.batch, place=self.state.place)
-        while (batch := self._next(batches)) is not None:
-            value = self._step(batch)
-            self._count(value)
-            speed = self.state.epoch_steps * self.train.batch_size / self.state.epoch_seconds
-            bar.update(done=self.progress, epoch=self.state.epoch, loss=value, images_per_second=speed)
-            if stop.received is not None or self.progress >= 1:
+        while several := self._next(batches):
+            value = self._step(several)
+            self._count(value, len(several))
+            self._tell(value, bar)
+            if stop.received is not None or self.halted is not None or self.progress >= 1:
                 break
 
-    def _next(self, batches: Iterator[Batch]) -> Batch | None:
-        """The next batch; the time that it is waited for counts as such."""
+    def _next(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The batches of the next step; the time that they are waited for counts as such."""
         start = time.monotonic()
-        batch = next(batches, None)
+        several = list(itertools.islice(batches, self.config.accumulate))
         waited = time.monotonic() - start
         self.state.epoch_waited += waited
         self.state.waited_seconds += waited
-        if batch is not None and batch.place is not None:
-            self.state.place = list(batch.place)
-        return batch
+        if several and several[-1].place is not None:
+            self.state.place = list(several[-1].place)
+        return several
 
-    def _step(self, batch: Batch) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr() * group["lr_factor"]
-        with self.device:
-            images, masks = finish(batch, self.device, self._ignore_index)
-            if bool((masks.long() == self._ignore_index).all()):
-                return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move either
-            with self.device.autocast():
-                logits = self._logits(images)
-            loss = self.loss(logits, masks)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(self._explain_loss(value, batch))
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _step(self, batches: list[Batch]) -> float:
+        value = self.stepper(batches, self._lr())
+        if self.ema is not None:
+            self.ema.update(self.model, self.state.steps + 1)
         return value
 
-    def _logits(self, images: Tensor) -> Tensor:
-        try:
-            logits: Tensor = self.model(images)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            count, _, height, width = images.shape
-            raise ShapeError(
-                f"batch normalisation needs more than one value a channel; a batch of {count} with images of "
-                f"{height}x{width} leaves it a single one. Use a larger `batch_size`, larger images or crops (`size`), "
-                'or another norm in the model, such as norm="group"'
-            ) from error
-        return logits
+    def _tell(self, value: float, bar: RunBar) -> None:
+        """Show the step that was just counted."""
+        state = self.state
+        speed = state.batch * self.train.batch_size / state.epoch_seconds
+        bar.update(done=self.progress, epoch=state.epoch, loss=value, images_per_second=speed)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self._call("step_end", Step(state.steps, state.epoch + 1, value, rate, speed))
 
     def _lr(self) -> float:
-        return self.config.lr * SCHEDULES[self.config.schedule](self.progress)
+        config = self.config
+        rate = config.lr * rate_factor(config.schedule, self.progress, config.warmup) * 0.5**self.state.rollbacks
+        if config.schedule == "plateau":
+            rate *= plateau_factor([row.val_miou for row in self.history])
+        return rate
 
-    def _explain_loss(self, value: float, batch: Batch) -> str:
-        ids = listed(map(self.train.name, batch.indices))
+    def _roll_back(self, error: NotFiniteError) -> None:
+        """Go on from the last checkpoint at half the rate, if that is the policy; or end the run."""
+        explained = TrainingError(self._explain_loss(error))
+        self._write_not_finite(error)
+        if self._safe is None or self.state.rollbacks >= _MOST_ROLLBACKS:
+            raise explained from error
+        rollbacks = self.state.rollbacks + 1
+        self._unpack(*self._safe)
+        self.state.rollbacks = rollbacks
+        self.history.note(f"{explained}. Went back to step {self.state.steps}, and on at half the rate")
+
+    def _explain_loss(self, error: NotFiniteError) -> str:
+        ids = listed(map(self.train.name, error.batch.indices))
+        written = "" if self.out is None else f" (see {self.out / NOT_FINITE})"
         return (
-            f"the loss is {value} at step {self.state.steps} (epoch {self.state.epoch + 1}, lr {self._lr():.3g}, "
-            f"images {ids}); no step was taken on it, but batch "
+            f"the loss is {error.value} at step {self.state.steps} (epoch {self.state.epoch + 1}, lr {self._lr():.3g}, "
+            f"images {ids}){written}; no step was taken on it, but batch "
             "statistics may have seen it. Try a lower `lr`, or precision fp32, and look at the images"
         )
 
-    def _count(self, value: float) -> None:
+    def _write_not_finite(self, error: NotFiniteError) -> None:
+        """Keep what a person needs to find the cause: the items, and the gradients before them."""
+        if self.out is None:
+            return
+        norms = {
+            name: float(parameter.grad.norm())
+            for name, parameter in self.model.named_parameters()
+            if parameter.grad is not None
+        }
+        values = {
+            "step": self.state.steps,
+            "epoch": self.state.epoch + 1,
+            "lr": self._lr(),
+            "loss": str(error.value),
+            "images": list(map(self.train.name, error.batch.indices)),
+            "gradient norms of the last backward pass": {name: str(norm) for name, norm in norms.items()},
+        }
+        write_json(self.out / NOT_FINITE, values)
+
+    def _count(self, value: float, batches: int) -> None:
         passed = self._tick()
         state = self.state
         state.steps += 1
-        state.batch += 1
+        state.batch += batches
         state.epoch_steps += 1
         state.loss_sum += value
         state.epoch_seconds += passed
@@ -257,7 +306,7 @@ class Run:
 
     def _end_epoch(self, bar: RunBar) -> None:
         state = self.state
-        state.finished = self.progress >= 1
+        state.finished = self.progress >= 1 or self.halted is not None
         result = self._validate() if self._validation_is_due() else None
         # A validation takes time, too: it may have been the last.
         state.finished = state.finished or self.progress >= 1
@@ -265,9 +314,11 @@ class Run:
             self.history.note("the run was ended or paced by `minutes`, so its steps depend on the machine's speed")
         self._note_waiting()
         self.history.rows.append(self._row(result))
-        if result is not None:
-            bar.val_miou = result.scores.miou
-            self._keep_best(result)
+        bar.end_epoch(self.history.rows[-1])
+        self._call("epoch_end", self.history.rows[-1])
+        if self.halted is not None:
+            state.finished = True
+            self.history.note(f"stopped after epoch {state.epoch + 1}: {self.halted}")
         state.epoch += 1
         state.batch = state.epoch_steps = 0
         state.loss_sum = state.epoch_seconds = state.epoch_waited = 0.0
@@ -294,10 +345,17 @@ class Run:
 
     def _validate(self) -> Result:
         assert self.val is not None
-        result = evaluate(self.model, self.val, device=self.device, loader=self._val_loader)
+        with self._judged():
+            result = evaluate(self.model, self.val, device=self.device, loader=self._val_loader)
+            self._keep_best(result)
+            self._call("validation_end", result)
         self.state.last_validation_seconds = self._tick()
         self.state.validation_seconds += self.state.last_validation_seconds
         return result
+
+    def _judged(self) -> AbstractContextManager[None]:
+        """A block in which the model has the weights that are judged: the averages, if there are any."""
+        return nullcontext() if self.ema is None else self.ema.inside(self.model)
 
     def _row(self, result: Result | None) -> Epoch:
         state = self.state
@@ -308,7 +366,7 @@ class Run:
             lr=self.optimizer.param_groups[0]["lr"],
             loss=state.loss_sum / state.epoch_steps,
             seconds=state.seconds,
-            images_per_second=state.epoch_steps * self.train.batch_size / state.epoch_seconds,
+            images_per_second=state.batch * self.train.batch_size / state.epoch_seconds,
             waiting=state.epoch_waited / state.epoch_seconds,
             val_miou=_or_none(scores.miou) if scores else None,
             val_micro_iou=_or_none(scores.micro_iou) if scores else None,
@@ -316,22 +374,43 @@ class Run:
         )
 
     def _keep_best(self, result: Result) -> None:
-        miou = result.scores.miou
-        if math.isnan(miou) or (self.state.best_miou is not None and miou <= self.state.best_miou):
+        score = float(getattr(result.scores, self.config.best))
+        if math.isnan(score) or (self.state.best_score is not None and score <= self.state.best_score):
             return
-        self.state.best_miou = miou
+        self.state.best_score = score
         self.best_result = result
         self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
         if self.out is not None:
             self.model.save(self.out / BEST)
 
     def save(self) -> None:
-        """Write the checkpoint and the history, if the run has a folder."""
-        if self.out is None:
+        """Write the checkpoint and the history, if the run has a folder.
+
+        Raises:
+            DataError: they cannot be written, and the policy is to stop then.
+        """
+        tensors, plain = self._pack() if self._checkpoints is not None or self._safe is not None else ({}, {})
+        if self._safe is not None:
+            self._safe = tensors, plain
+        self._saved = time.monotonic()
+        if self._checkpoints is None or self.out is None:
             return
+        try:
+            self._checkpoints.save(tensors, plain, steps=self.state.steps)
+            self.history.save(self.out / HISTORY)
+        except (DataError, OSError) as error:
+            if self.config.on_save_error == "stop":
+                raise
+            self.history.note(f"after step {self.state.steps}: {error}")
+            warnings.warn(f"{error}. The run goes on, and tries again", stacklevel=2)
+
+    def _pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a run is made of, in copies: tensors, and plain values."""
         optimizer_tensors, optimizer_values = pack_optimizer(self.optimizer)
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= optimizer_tensors
+        if self.ema is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors.items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.torch.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device.torch)
@@ -342,42 +421,49 @@ class Run:
             "machine": self._machine(),
             "history": self.history.to_dict(),
             "optimizer": optimizer_values,
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
         }
-        save_checkpoint(self.out / LAST, tensors, plain)
-        self.history.save(self.out / HISTORY)
-        self._saved = time.monotonic()
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, plain
 
     def restore(self) -> None:
-        """Continue from the checkpoint in the run's folder.
+        """Continue from the newest checkpoint in the run's folder that is whole.
 
         Raises:
             MissingFileError: there is none.
+            DataError: none is whole.
             ConfigError: it was made with other settings.
         """
         assert self.out is not None
-        tensors, plain = load_checkpoint(self.out / LAST)
+        assert self._checkpoints is not None
+        self._checkpoints.sweep()
+        tensors, plain, problems = self._checkpoints.load()
         self._check_same(plain)
-        prefix = "model."
-        weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        self.model.load_state_dict(weights)
-        unpack_optimizer(self.optimizer, tensors, plain["optimizer"])
-        if plain["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(plain["scaler"])
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and self.device.torch.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device.torch)
-        self.state = _State(**plain["run"])
-        loaded = History.from_dict(plain["history"])
-        self.history.rows, self.history.notes = loaded.rows, loaded.notes
+        self._unpack(tensors, plain)
+        for problem in problems:
+            self.history.note(f"resumed from step {self.state.steps}: {problem}")
         for name, value in self._machine().items():
             if plain["machine"][name] != value:
                 self.history.note(
                     f"resumed with another {name} ({plain['machine'][name]}, then {value}): not bit-equal"
                 )
         self.state.finished = self.state.finished and self.progress >= 1  # more epochs may be asked for now
-        if self.state.best_miou is not None:
+        if self.state.best_score is not None:
             self._best = load_model(self.out / BEST).state_dict()
+
+    def _unpack(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Take back what `_pack` gave."""
+        self.model.load_state_dict(_with_prefix(tensors, "model."))
+        unpack_optimizer(self.optimizer, tensors, plain["optimizer"])
+        if self.ema is not None:
+            self.ema.load(_with_prefix(tensors, "ema."))
+        if plain["scaler"] and self.stepper.scaler.is_enabled():
+            self.stepper.scaler.load_state_dict(plain["scaler"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.device.torch.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device.torch)
+        self.state = _State(**plain["run"])
+        loaded = History.from_dict(plain["history"])
+        self.history.rows[:], self.history.notes[:] = loaded.rows, loaded.notes
 
     def _subject(self) -> dict[str, Any]:
         """What a run is about: a resume with another one would be another run."""
@@ -390,7 +476,7 @@ class Run:
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         # How long and with how many threads may change; what a step computes may not.
-        free = {"epochs", "minutes", "workers", "cache"}
+        free = {"epochs", "minutes", "workers", "cache", "keep", "on_nan", "on_save_error"}
         old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
         new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
         changed = [f"{name} was {value!r} and is {new[name]!r}" for name, value in old.items() if new[name] != value]
@@ -399,6 +485,10 @@ class Run:
                 f"the run in {self.out} was started with other settings: {'; '.join(changed)}. "
                 "Resume with the same ones, or start anew in another folder"
             )
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _or_none(value: float) -> float | None:

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["OPTIMIZERS", "create_optimizer"]
+from segkit.errors import InputError
+
+__all__ = ["OPTIMIZERS", "OptimizerClass", "create_optimizer", "optimizer_name"]
+
+OptimizerClass = Callable[..., torch.optim.Optimizer]
+"""Any of torch's kind: called with parameter groups and ``lr``."""
 
 
 def _sgd(groups: list[dict[str, Any]], *, lr: float, fused: bool) -> torch.optim.Optimizer:
@@ -18,15 +23,35 @@ def _sgd(groups: list[dict[str, Any]], *, lr: float, fused: bool) -> torch.optim
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
     "sgd": _sgd,
 }
 
 # Where torch has a step in one pass over the weights: on a CPU, Adam's takes a quarter of the time.
-_FUSED = ("cpu", "cuda")
+_FUSED = {"adam", "adamw", "sgd"}
+_FUSED_ON = ("cpu", "cuda")
+
+
+def optimizer_name(optimizer: str | OptimizerClass) -> str:
+    """The name of an optimiser as a run's settings keep it; a class by its module and name.
+
+    Raises:
+        InputError: it is an optimiser that was built already, or nothing of the kind.
+    """
+    if isinstance(optimizer, str):
+        return optimizer
+    if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
+        raise InputError(
+            "`optimizer` must be a name, or a class such as torch.optim.Adagrad (functools.partial gives it options); "
+            f"got {type(optimizer).__name__}: the trainer builds it, over groups of its own"
+        )
+    kind = getattr(optimizer, "func", optimizer)  # of a functools.partial
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def create_optimizer(
-    name: str,
+    kind: str | OptimizerClass,
     parameters: Iterable[nn.Parameter],
     *,
     lr: float,
@@ -34,7 +59,7 @@ def create_optimizer(
     encoder: Iterable[nn.Parameter] = (),
     encoder_lr_factor: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """Build ``"adam"``, ``"adamw"`` or ``"sgd"`` (Nesterov momentum 0.9) over the parameters that learn.
+    """Build an optimiser by its name (``"sgd"`` has Nesterov momentum 0.9) or class over the parameters that learn.
 
     Weight decay is for the weights of convolutions and linear maps; scales, shifts and biases keep their size (as
     He et al. 2019, "Bag of Tricks for Image Classification", section 3.1).
@@ -54,5 +79,10 @@ def create_optimizer(
         for inside, factor in ((False, 1.0), (True, encoder_lr_factor))
         for decays in (True, False)
     ]
-    fused = all(parameter.device.type in _FUSED for parameter in learning)
-    return OPTIMIZERS[name]([group for group in groups if group["params"]], lr=lr, fused=fused)
+    groups = [group for group in groups if group["params"]]
+    if not isinstance(kind, str):
+        return kind(groups, lr=lr)
+    if kind not in _FUSED:
+        return OPTIMIZERS[kind](groups, lr=lr)
+    fused = all(parameter.device.type in _FUSED_ON for parameter in learning)
+    return OPTIMIZERS[kind](groups, lr=lr, fused=fused)

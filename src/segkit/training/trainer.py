@@ -23,12 +23,15 @@ from segkit.losses import DeepSupervision, create_loss
 from segkit.models import Segmenter
 from segkit.training._card import write_card
 from segkit.training._precheck import check_before_training
+from segkit.training.checkpoint import Checkpoints
 from segkit.training.config import TrainConfig
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.freezing import stages_of
 from segkit.training.history import History
+from segkit.training.hooks import Hook, check_hooks, hook_caller
 from segkit.training.loader import AnyLoader, Loader, described, item_id
-from segkit.training.loop import LAST, Run
+from segkit.training.loop import Run
+from segkit.training.optim import OptimizerClass, optimizer_name
 from segkit.training.signals import StopSignals
 from segkit.training.streams import StreamLoader
 from segkit.transforms import AnyTransform, Transform, as_transform
@@ -42,10 +45,17 @@ class Trainer:
     Args:
         model: trained in place.
         loss: a name or a sum of names, such as ``"cross_entropy + 0.5*dice"``.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (Nesterov momentum 0.9).
+        optimizer: ``"adam"``, ``"adamw"``, ``"nadam"``, ``"radam"`` or ``"sgd"`` (Nesterov momentum 0.9); or a class of
+            torch's kind, such as ``torch.optim.Adagrad``, or a ``functools.partial`` of one.
         lr: the peak learning rate.
         weight_decay: of the optimiser.
-        schedule: ``"constant"``, ``"cosine"`` or ``"one_cycle"``, over the whole run.
+        schedule: ``"constant"``, ``"cosine"``, ``"one_cycle"`` or ``"poly"``, over the whole run; or ``"plateau"``: a
+            tenth of the rate after five validations without a better mIoU.
+        warmup: the share of the run (0..1) in which the rate rises from 0.
+        grad_clip: the norm of all gradients together that is not exceeded; None for any.
+        accumulate: batches a step; the memory of one, and nearly the step of one that is so many times as large.
+        ema: the decay of an average of the weights over the steps, such as 0.999, which is judged and kept in their
+            place; None for none.
         epochs: passes over the training data; None for no limit but ``minutes``.
         minutes: the time limit, validations included; None for none.
         batch_size: images a step.
@@ -72,7 +82,16 @@ class Trainer:
             and processes share, or None.
         cache_gigabytes: how much of them; None for 1 in memory and 10 in a folder.
         device: where to train; None for the best one found.
-        out: a folder for checkpoints (``last.safetensors``, ``best/``) and ``history.json``; None writes nothing.
+        best: the score whose best validation's weights are kept: ``"miou"``, ``"micro_iou"``, ``"pixel_accuracy"`` or
+            ``"mean_dice"``.
+        keep: how many checkpoints are kept; one that is found damaged gives way to the one before.
+        on_nan: what a loss that is not finite does: ``"stop"`` ends the run before the weights are touched;
+            ``"rollback"`` goes on from the last checkpoint at half the rate, at most three times.
+        on_save_error: what a checkpoint that cannot be written does: ``"warn"`` goes on and tries again later,
+            ``"stop"`` ends the run. The earlier ones are as they were.
+        hooks: called as the run goes; see `Hook`.
+        out: a folder for checkpoints (``step-*.safetensors`` with ``checkpoints.json``, ``best/``) and
+            ``history.json``; None writes nothing.
 
     Raises:
         UnknownNameError: an unknown argument or name (with the nearest one).
@@ -96,6 +115,13 @@ class Trainer:
         loss_fn="loss",
         optim="optimizer",
         scheduler="schedule",
+        max_norm="grad_clip",
+        gradient_clip_val="grad_clip",
+        accumulate_grad_batches="accumulate",
+        gradient_accumulation_steps="accumulate",
+        ema_decay="ema",
+        warmup_ratio="warmup",
+        callbacks="hooks",
         num_workers="workers",
         transform="augment",
         crop_size="size",
@@ -106,10 +132,14 @@ class Trainer:
         model: Segmenter,
         *,
         loss: str = "cross_entropy",
-        optimizer: str = "adam",
+        optimizer: str | OptimizerClass = "adam",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         schedule: str = "constant",
+        warmup: float = 0.0,
+        grad_clip: float | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
         epochs: int | None = 40,
         minutes: float | None = None,
         batch_size: int = 8,
@@ -126,6 +156,11 @@ class Trainer:
         workers: int | str = "auto",
         cache: str | Path | None = "memory",
         cache_gigabytes: float | None = None,
+        best: str = "miou",
+        keep: int = 2,
+        on_nan: str = "stop",
+        on_save_error: str = "warn",
+        hooks: Iterable[Hook] = (),
         device: Device | torch.device | str | None = None,
         out: str | Path | None = None,
     ) -> None:
@@ -134,10 +169,14 @@ class Trainer:
         self.model: Segmenter = model
         self.config: TrainConfig = TrainConfig(
             loss=loss,
-            optimizer=optimizer,
+            optimizer=optimizer_name(optimizer),
             lr=lr,
             weight_decay=weight_decay,
             schedule=schedule,
+            warmup=warmup,
+            grad_clip=grad_clip,
+            accumulate=accumulate,
+            ema=ema,
             epochs=epochs,
             minutes=minutes,
             batch_size=batch_size,
@@ -153,7 +192,14 @@ class Trainer:
             seed=seed,
             workers=workers,
             cache=None if cache is None else str(cache),
+            best=best,
+            keep=keep,
+            on_nan=on_nan,
+            on_save_error=on_save_error,
         )
+        self._optimizer: OptimizerClass | None = None if isinstance(optimizer, str) else optimizer
+        self._hooks: list[Hook] = check_hooks(hooks)
+        self._run: Run | None = None
         self._augment = augment
         self._cache_gigabytes: float = check_number(
             "cache_gigabytes",
@@ -212,13 +258,29 @@ class Trainer:
             if data is not None
         }
         with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
-            run = self._prepare(train, val, labels)
-            if resume:
-                run.restore()
-            run.go(stop)
+            run = self._run = self._prepare(train, val, labels)
+            try:
+                if resume:
+                    run.restore()
+                run.go(stop)
+            finally:
+                self._run = None
             self._result = run.best_result
         stop.deliver()
         return self.history
+
+    def stop(self, why: str) -> None:
+        """End the run after the present step and a last validation; for hooks, and other threads.
+
+        Args:
+            why: for the history's notes.
+
+        Raises:
+            InputError: nothing runs.
+        """
+        if self._run is None:
+            raise InputError("`stop` ends a run, and none is going on: call it from a hook, or from another thread")
+        self._run.halted = why
 
     def evaluate(self, dataset: Pairs) -> Result:
         """Predict every image of ``dataset`` at its own size and return scores that name their protocol."""
@@ -290,7 +352,7 @@ class Trainer:
                 raise InputError("`resume` needs `out`: the folder of the run to go on with")
             return
         check_writable(self.out)
-        if not resume and (self.out / LAST).exists():
+        if not resume and Checkpoints(self.out).exist:
             raise DataError(
                 f"the folder {self.out} holds a run already; go on with it (`resume=True`, on the command line "
                 "--resume), or choose another folder"
@@ -318,6 +380,8 @@ class Trainer:
             device=self.device,
             history=self.history,
             out=self.out,
+            call=hook_caller(self._hooks, self, self.history.note),
+            optimizer=self._optimizer,
         )
 
     def _loader(self, train: Pairs | Iterable[Item], labels: Labels) -> AnyLoader:
