@@ -165,6 +165,10 @@ def test_values_that_are_no_ranks_are_mapped(task):
     data = Decathlon(task)
     assert data.labels.values == {0: 0, 1: 1, 205: 2}
     assert set(torch.cat([mask.unique() for _, mask in data]).tolist()) == {0, 1, 2}
+    edit(task, labels={"background": 0, "front": 1, "ignore": 205})  # nnU-Net's name for what is not labelled
+    data = Decathlon(task)
+    assert data.labels.names == ("background", "front")
+    assert set(torch.cat([mask.unique() for _, mask in data]).tolist()) == {0, 1, 255}
     edit(task, labels={"0": "background", "1": "front"})
     with pytest.raises(LabelError, match=r"blobs_000\.nii\.gz"):
         Decathlon(task)[5]
@@ -176,6 +180,11 @@ def test_values_that_are_no_ranks_are_mapped(task):
         ({"labels": None}, DataError, "`labels` must be such as"),
         ({"labels": {"a": "b"}}, DataError, "must give each class one whole number"),
         ({"labels": {"a": 1, "b": 1}}, DataError, "must give each class one whole number"),
+        ({"labels": {"a": 0, "b": 1.5}}, DataError, "must give each class one whole number"),
+        ({"labels": {"a": 0, "b": [1, 2]}}, DataError, "must give each class one whole number"),
+        ({"labels": {"0": "a", "00": "b"}}, DataError, "must give each class one whole number"),
+        ({"labels": {"0": "a", "1": "a"}}, DataError, "its `labels` cannot be used: `names` must all be different"),
+        ({"labels": {"0": "a"}}, DataError, "its `labels` cannot be used: a multiclass task has at least 2 classes"),
         ({"training": []}, DataError, "lists no `training` volumes"),
         ({"training": [{"image": "./imagesTr/blobs_000.nii.gz"}]}, DataError, "`training`, entry 0: expected"),
         ({"training": [{"image": 3, "label": 4}]}, DataError, "`training`, entry 0: expected"),

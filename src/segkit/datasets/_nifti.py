@@ -16,7 +16,25 @@ from segkit._checks import counted, listed
 from segkit._extras import needed
 from segkit.errors import DataError, LabelError, MissingFileError, SegkitError, ShapeError
 
-__all__ = ["NIFTI_ENDINGS", "Header", "is_nifti", "nifti_header", "read_labels", "read_voxels", "write_nifti"]
+__all__ = [
+    "NIFTI_ENDINGS",
+    "Header",
+    "is_nifti",
+    "nifti_header",
+    "nifti_name",
+    "read_labels",
+    "read_voxels",
+    "write_nifti",
+]
+    "NIFTI_ENDINGS",
+    "Header",
+    "is_nifti",
+    "nifti_header",
+    "nifti_name",
+    "read_labels",
+    "read_voxels",
+    "write_nifti",
+]
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
@@ -44,6 +62,11 @@ class Header:
 def is_nifti(path: object) -> bool:
     """Whether a path ends as NIfTI files do."""
     return isinstance(path, str | Path) and str(path).lower().endswith(NIFTI_ENDINGS)
+
+
+def nifti_name(path: Path) -> str:
+    """The name without the ending, of both parts of which a stem would keep one."""
+    return path.name[: path.name.lower().rfind(".nii")] or path.name
 
 
 def nifti_header(path: Path) -> Header:

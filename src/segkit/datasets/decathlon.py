@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 from segkit._checks import check_choice, counted, did_you_mean, listed
 from segkit._files import contained, read_json
 from segkit.datasets._base import DATASETS, Item, SegmentationDataset
-from segkit.datasets._nifti import is_nifti
+from segkit.datasets._nifti import is_nifti, nifti_name
 from segkit.datasets.volume_reading import VolumeReading
 from segkit.datasets.volume_slices import VolumeDataset
-from segkit.errors import DataError, MissingFileError, UnknownNameError
-from segkit.labels import Labels
+from segkit.errors import DataError, InputError, MissingFileError, UnknownNameError
+from segkit.labels import IGNORE_INDEX, Labels
 
 __all__ = ["Decathlon"]
 
@@ -135,27 +135,33 @@ def _content(root: Path) -> Mapping[str, Any]:
 
 
 def _labels(path: Path, content: Mapping[str, Any]) -> Labels:
-    """Class ids are the ranks of the values: ``{"0": "background", "4": "tumour"}`` gives 0 and 1."""
+    """Class ids are the ranks of the values: ``{"0": "background", "4": "tumour"}`` gives 0 and 1.
+
+    The Decathlon writes value: name; nnU-Net writes name: value, and calls what is not labelled ``ignore``.
+    """
     given = content.get("labels")
     if not isinstance(given, Mapping) or not given:
         raise DataError(f'{path}: `labels` must be such as {{"0": "background", "1": "liver"}}; got {given!r}')
-    try:
-        # The Decathlon writes value: name, nnU-Net name: value.
-        names = {int(value): str(name) for value, name in given.items()}
-    except ValueError:
-        names = _swapped(path, given)
-    values = sorted(names)
-    ids = {value: rank for rank, value in enumerate(values)}
-    return Labels([names[value] for value in values], values=None if values == list(ids.values()) else ids)
-
-
-def _swapped(path: Path, given: Mapping[str, Any]) -> dict[int, str]:
-    try:
-        names = {int(value): name for name, value in given.items()}
-    except (ValueError, TypeError):
-        names = {}
-    if len(names) < len(given):
+    names = _by_value(given.items()) or _by_value((value, name) for name, value in given.items())
+    if names is None or len(names) < len(given):
         raise DataError(f"{path}: `labels` must give each class one whole number of its own; got {dict(given)}")
+    classes = [value for value in sorted(names) if names[value].lower() != "ignore"]
+    ids = {value: rank for rank, value in enumerate(classes)}
+    ids |= {value: IGNORE_INDEX for value in names if value not in ids}
+    plain = all(value == becomes for value, becomes in ids.items())
+    try:
+        return Labels([names[value] for value in classes], values=None if plain else ids)
+    except InputError as error:
+        raise DataError(f"{path}: its `labels` cannot be used: {error}") from error
+
+
+def _by_value(pairs: Iterable[tuple[Any, Any]]) -> dict[int, str] | None:
+    """Names by their values; None where what should be a value is none."""
+    names: dict[int, str] = {}
+    for value, name in pairs:
+        if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.isdecimal())):
+            return None
+        names[int(value)] = str(name)
     return names
 
 
@@ -179,7 +185,7 @@ def _pair(root: Path, where: str, entry: Any) -> tuple[Path, Path | None]:
 
 
 def _chosen(pairs: list[tuple[Path, Path | None]], volumes: Iterable[str]) -> list[tuple[Path, Path | None]]:
-    known = {pair[0].name[: pair[0].name.lower().rfind(".nii")]: pair for pair in pairs}
+    known = {nifti_name(pair[0]): pair for pair in pairs}
     wanted = [volumes] if isinstance(volumes, str) else list(volumes)
     for name in wanted:
         if name not in known:

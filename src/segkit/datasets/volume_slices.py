@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segkit._checks import check_int, counted, listed
 from segkit.datasets._base import Item, Pairs, SegmentationDataset, check_index
-from segkit.datasets._nifti import Header, nifti_header, read_labels
+from segkit.datasets._nifti import Header, nifti_header, nifti_name, read_labels
 from segkit.datasets.splits import Subset
 from segkit.datasets.volume_reading import VolumeReading
 from segkit.datasets.volumes import Volume, read_volume
@@ -197,15 +197,15 @@ def whole_volumes(dataset: Pairs) -> tuple[VolumeDataset, list[int]]:
     if not isinstance(dataset, VolumeDataset):
         raise InputError(f"expected a data set of volumes, such as Decathlon, or a part of one; got {dataset!r}")
     held = set(indices)
-    numbers = sorted({dataset.volume_of(index) for index in held})
-    wanted = [index for index in range(len(dataset)) if dataset.volume_of(index) in set(numbers)]
-    halved = sorted({dataset.volumes[dataset.volume_of(index)] for index in wanted if index not in held})
+    numbers = {dataset.volume_of(index) for index in held}
+    absent = {dataset.volume_of(index) for index in range(len(dataset)) if index not in held}
+    halved = sorted(dataset.volumes[number] for number in numbers & absent)
     if halved:
         raise InputError(
             f"this part holds some slices only of {counted(len(halved), 'volume')}: {listed(halved)}; split by volume "
             "(`random_split` does, unless told `groups=False`)"
         )
-    return dataset, numbers
+    return dataset, sorted(numbers)
 
 
 def _pairs(
@@ -221,7 +221,7 @@ def _pairs(
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    names = tuple(path.name[: path.name.lower().rfind(".nii")] or path.name for path in paths)
+    names = tuple(nifti_name(path) for path in paths)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"several volumes are named {listed(twice)}; each needs a name of its own")
