@@ -12,7 +12,7 @@ import tifffile
 import torch
 from PIL import Image, ImageOps
 
-from references.damage import images, npy_with_header, zipped
+from references.damage import images, npy_with_header, tiff_bomb, zipped
 from segkit.datasets import image_header, read_image
 from segkit.datasets._images import image_array, mask_array
 from segkit.errors import DataError, MissingExtraError, MissingFileError, ShapeError
@@ -255,6 +255,15 @@ def test_a_huge_header_is_refused_before_anything_is_made(tmp_path, name):
     for read in (image_array, image_header, mask_array):
         with pytest.raises(DataError, match=rf"{name}.* (too large|cannot read)|cannot read .*{name}"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("codec", ["deflate", "zstd", "lzma", "lzw", "packbits"])
+def test_a_strip_gets_the_room_that_its_size_earns(tmp_path, codec):
+    (tmp_path / "a.tif").write_bytes(tiff_bomb(codec))
+    try:
+        assert image_array(tmp_path / "a.tif").shape == (8, 8, 3)
+    except DataError as error:
+        assert "cannot read" in str(error)  # noqa: PT017
 
 
 def test_the_limit_is_pillows(tmp_path, monkeypatch):

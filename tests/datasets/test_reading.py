@@ -66,6 +66,11 @@ class TestFilesOfIds:
         with pytest.raises(LabelError, match=r"m\.png.*channels are equal: if these are ids, save it as 8-bit grey"):
             read_mask(path, LABELS)
 
+    def test_a_jpeg_is_said(self, tmp_path):
+        noisy = np.random.default_rng(0).integers(0, 3, (16, 16)).astype(np.uint8) * 100
+        with pytest.raises(LabelError, match=r"m\.jpg; likely .* It is a JPEG, which changes values at every border"):
+            read_mask(save(tmp_path / "m.jpg", noisy), LABELS)
+
     def test_no_file(self, tmp_path):
         for name in ("m.png", "m.txt", "m.json"):
             with pytest.raises(MissingFileError, match=f"no file .*{name}"):

@@ -176,3 +176,22 @@ def zipped(**members):
         for name, data in members.items():
             archive.writestr(f"{name}.npy", data)
     return file.getvalue()
+
+
+def tiff_bomb(codec):
+    """A TIFF of 8x8 pixels with 2 MiB in its only strip once that is unpacked."""
+    zeros = bytes(2**21)
+    data = {
+        "deflate": lambda: imagecodecs.zlib_encode(zeros),
+        "zstd": lambda: imagecodecs.zstd_encode(zeros),
+        "lzma": lambda: imagecodecs.lzma_encode(zeros),
+        "lzw": lambda: imagecodecs.lzw_encode(zeros),
+        "packbits": lambda: bytes([129, 0]) * 2**14,
+    }[codec]()
+    file = bytearray(_tiff(np.zeros((8, 8, 3), np.uint16), photometric="rgb", compression=codec))
+    place = len(file)
+    with tifffile.TiffFile(io.BytesIO(bytes(file))) as tiff:
+        entries = {number: tiff.pages[0].tags[number].offset for number in (273, 279)}
+    for number, value in ((273, place), (279, len(data))):
+        struct.pack_into("<HHII", file, entries[number], number, 4, 1, value)
+    return bytes(file) + data

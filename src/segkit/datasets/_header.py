@@ -104,7 +104,9 @@ def _format(start: bytes, path: Path) -> str:
         if start.startswith(magic):
             return name
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        raise DataError(f"{path} is a volume; read it with `segkit.datasets.read_volume`, or slice by slice")
+        raise DataError(
+            f"{path} is a volume; read it with `segkit.datasets.read_volume`, or its labels with `read_label_volume`"
+        )
     ending = path.suffix.lower()
     seen = f"its first bytes are {start[:8]!r}"
     raise DataError(

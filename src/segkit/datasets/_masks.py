@@ -42,14 +42,20 @@ def class_ids(
     if ending == ".json":
         return cityscapes_mask(path, labels)
     mask = mask_array(path, colors=True)
-    if mask.ndim == 2:
-        return labels.map_values(mask, where=str(path))
     try:
+        if mask.ndim == 2:
+            return labels.map_values(mask, where=str(path))
         return labels.encode(mask, ignore_colors=ignore_colors, where=str(path))
     except LabelError as error:
-        grey = bool((mask == mask[:, :, :1]).all())
-        hint = ". Its channels are equal: if these are ids, save it as 8-bit grey" if grey else ""
-        raise LabelError(f"{error}{hint}") from None
+        raise LabelError(f"{error}{_hint(mask, ending)}") from None
+
+
+def _hint(mask: Array, ending: str) -> str:
+    if ending in (".jpg", ".jpeg"):
+        return ". It is a JPEG, which changes values at every border: save masks as PNG"
+    if mask.ndim == 3 and bool((mask == mask[:, :, :1]).all()):
+        return ". Its channels are equal: if these are ids, save it as 8-bit grey"
+    return ""
 
 
 def _planes(path: Path, labels: Labels) -> Array:
