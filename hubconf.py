@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+# Whatever is callable here, torch.hub shows as an entry point; modules are not.
+import pathlib
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import typing
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
+    from typing import Any
+
     from segkit.inference import Predictor
     from segkit.models import Segmenter
 
 dependencies = ["torch", "torchvision", "numpy", "segmentation_models_pytorch", "timm", "PIL", "safetensors", "tqdm"]
 
 # torch.hub looks in the folder of this file, and the package lies one deeper; an installed one comes first.
-sys.path.append(str(Path(__file__).resolve().parent / "src"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "src"))
 
 
 def unet(num_classes: int, **options: Any) -> Segmenter:

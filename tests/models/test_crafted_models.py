@@ -358,7 +358,7 @@ def test_a_run_whose_best_model_is_damaged_says_which_file(squares_of: Any, tmp_
 
 @pytest.fixture
 def squares_of() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    masks = [torch.zeros(16, 16, dtype=torch.uint8) for _ in range(2)]
+    masks = [torch.zeros(32, 32, dtype=torch.uint8) for _ in range(2)]
     for mask in masks:
-        mask[4:9, 4:9] = 1
+        mask[4:19, 4:19] = 1
     return [(mask.expand(3, -1, -1) * 200, mask) for mask in masks]

@@ -153,8 +153,7 @@ def push_folder(
         InputError: ``name`` is none of the Hub's.
         DataError: the folder holds no model that can be loaded, or the Hub refused it.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(f"`name` of a model on the Hub is 'owner/name'; got {name!r}")
+    _check_name(name)
     load_model(folder)
     from huggingface_hub import HfApi
 
@@ -173,6 +172,11 @@ def push_folder(
     return str(commit.commit_url)
 
 
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(f"`name` of a model on the Hub is 'owner/name'; got {name!r}")
+
+
 def push_model(
     model: Segmenter,
     name: str,
@@ -183,6 +187,7 @@ def push_model(
     message: str = "Upload a segkit model",
 ) -> str:
     """Save a model with a short card and push it; see `push_folder`."""
+    _check_name(name)
     with tempfile.TemporaryDirectory() as folder:
         path = model.save(folder)
         assert model.config is not None
