@@ -26,15 +26,6 @@ __all__ = [
     "read_voxels",
     "write_nifti",
 ]
-    "NIFTI_ENDINGS",
-    "Header",
-    "is_nifti",
-    "nifti_header",
-    "nifti_name",
-    "read_labels",
-    "read_voxels",
-    "write_nifti",
-]
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
