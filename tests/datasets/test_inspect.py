@@ -200,6 +200,23 @@ def test_smoothed_black_and_white_masks_are_cut_at_the_middle(tmp_path: Path) ->
     assert (values[127], values[128], values[255]) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("drawn", ["after the turn", "before the turn"])
+def test_a_camera_that_stored_its_picture_turned(tmp_path: Path, drawn: str) -> None:
+    """A reader turns the image upright; a mask that was drawn on the stored pixels no longer fits."""
+    folders = clean(tmp_path, train=4, val=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = folders.image("plant_01")
+    Image.open(path).save(path.with_suffix(".jpg"), exif=exif, quality=95)
+    path.unlink()
+    if drawn == "after the turn":
+        Image.open(folders.mask("plant_01")).transpose(Image.Transpose.ROTATE_270).save(folders.mask("plant_01"))
+    report = inspected(folders)
+    assert kinds(report) == (set() if drawn == "after the turn" else {"orientation"})
+    if report.problems:
+        assert "image 80x60 with mask 60x80 (height x width)" in report.problems[0].message
+
+
 # Anybody's data sets, without files.
 
 

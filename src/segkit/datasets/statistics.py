@@ -155,7 +155,7 @@ class ClassStatistics:
         Example:
             >>> from segkit.datasets import StreetScenes
             >>> weights = class_statistics(StreetScenes(2, size=(48, 64))).weights("log")
-            >>> len(weights), max(weights) <= 1 / np.log(1.02)
+            >>> len(weights), max(weights) < 51  # ENet's offset bounds them
             (11, True)
         """
         check_choice("rule", rule, WEIGHTS)
@@ -232,7 +232,7 @@ def _numbers(values: NDArray[np.float64]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-@suggests(num_workers="workers", dataset_labels="labels")
+@suggests(num_workers="workers")
 def class_statistics(dataset: Pairs, *, labels: Labels | None = None, workers: int | None = None) -> ClassStatistics:
     """Count a data set's classes and its channels' values in one pass.
 

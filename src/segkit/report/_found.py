@@ -42,7 +42,7 @@ def found_pictures(problem: Problem, report: DatasetReport) -> Html:
 
 
 def _image_figure(report: DatasetReport, place: tuple[int, int]) -> Html:
-    return _figure(_shown_image(report.show(place)[0], None), _name(report, place))
+    return _figure(_shown_image(report.show(place)[0], None), report.name(place))
 
 
 def _item(problem: Problem, report: DatasetReport, place: tuple[int, int]) -> Html:
@@ -52,16 +52,10 @@ def _item(problem: Problem, report: DatasetReport, place: tuple[int, int]) -> Ht
     enlarged = ", enlarged" if window is not None else ""
     return tag(
         "div",
-        _figure(_shown_image(image, window if fits else None), _name(report, place) + (enlarged if fits else "")),
+        _figure(_shown_image(image, window if fits else None), report.name(place) + (enlarged if fits else "")),
         _figure(_shown_mask(mask, report.labels, window), f"its mask{enlarged}"),
         class_="pair",
     )
-
-
-def _name(report: DatasetReport, place: tuple[int, int]) -> str:
-    number, index = place
-    name = report.facts[number][index].name
-    return name if len(report.splits) == 1 else f"{report.splits[number].name}/{name}"
 
 
 def _figure(picture: tuple[str, tuple[int, int]] | None, caption: str) -> Html:

@@ -89,8 +89,8 @@ def inspect_dataset(
         problems=tuple(sorted(found, key=lambda problem: SEVERITIES.index(problem.severity))),
         splits=tuple(_summary(split, one) for split, one in zip(splits, statistics, strict=True)),
         labels=known[0],
-        facts=tuple(split.facts for split in splits),
-        datasets=datasets,
+        _facts=tuple(split.facts for split in splits),
+        _datasets=datasets,
     )
 
 

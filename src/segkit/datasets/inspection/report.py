@@ -72,15 +72,13 @@ class DatasetReport:
         problems: what is wrong, the worst first.
         splits: what the data sets are like.
         labels: the labels of the first data set.
-        facts: what was noted of each item, for those who want to know more than the problems say.
-        datasets: what was inspected.
     """
 
     problems: tuple[Problem, ...]
     splits: tuple[InspectedSplit, ...]
     labels: Labels
-    facts: tuple[Sequence[Facts], ...] = field(repr=False)
-    datasets: tuple[Pairs, ...] = field(repr=False)
+    _facts: tuple[Sequence[Facts], ...] = field(repr=False)
+    _datasets: tuple[Pairs, ...] = field(repr=False)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -113,13 +111,19 @@ class DatasetReport:
         kept = self.labels
         return Labels(kept.names, kept.palette, kept.ignore_index, kept.task, values=values or None)
 
+    def name(self, place: Place) -> str:
+        """The name of one of a problem's ``places``, with its data set's in front where there are several."""
+        number, index = place
+        item = self._facts[number][index].name
+        return item if len(self.splits) == 1 else f"{self.splits[number].name}/{item}"
+
     def show(self, place: Place) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
         """The image ``(C, H, W)`` and the mask of one of a problem's ``places``, as far as they can be read.
 
         The mask is as it stands in its file: ids ``(H, W)``, or colours ``(H, W, 3)``.
         """
         number, index = place
-        return shown_item(self.datasets[number], index)
+        return shown_item(self._datasets[number], index)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
