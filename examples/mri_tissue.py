@@ -83,11 +83,11 @@ def main():
     rows, order = [], result.dice[:, 1:].mean(axis=1).argsort()
     for number in order[[-1, len(order) // 2, 0]].tolist():  # the best, the median and the worst of the U-Net
         scan, truth = test.slices.volume(number), test.slices.label_volume(number).array
-        at = (truth > 0).sum(axis=(0, 2)).argmax()  # the slice with the most tissue
-        maps = (0 * truth, truth, trainer.predict(scan).array, classical(scan))
-        bare = scan.array.reshape(-1, *scan.shape)[:1, :, at]
-        tiles = [overlay(bare, one[:, at], test.labels, alpha=0.5 * bool(one.any())) for one in maps]
-        tiles = [Image.fromarray(np.rot90(tile)).resize((240, 240), Image.Resampling.NEAREST) for tile in tiles]
+        at = (truth > 0).sum(axis=(1, 2)).argmax()  # seen from the side: the slice with the most tissue
+        maps = [one[at] for one in (0 * truth, truth, trainer.predict(scan).array, classical(scan))]
+        bare = scan.array.reshape(-1, *scan.shape)[:1, at]
+        tiles = [overlay(bare, np.where(one > 0, one, test.labels.ignore_index), test.labels) for one in maps]
+        tiles = [Image.fromarray(np.rot90(tile)).resize((300, 220), Image.Resampling.NEAREST) for tile in tiles]
         rows.append(np.hstack(tiles))
     Image.fromarray(np.vstack(rows)).save(options.out / "tissue.png")
     print(f"\n{options.out / 'tissue.png'}: scan, truth, U-Net and classical of its best, median and worst volume")

@@ -54,7 +54,7 @@ def test_a_few_volumes_for_seconds(hippocampus_root, tmp_path, monkeypatch, caps
     assert min(dice[:2]) > 0.3, "place and grey alone find half of it"
     assert max(dice[2:]) > 0, "six seconds teach little, but something"
     with Image.open(tmp_path / "out/tissue.png") as picture:
-        assert picture.size == (960, 720)
+        assert picture.size == (1200, 660)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert len(scores["volumes"]) == 3
     predictor = load(tmp_path / "out/model", device="cpu")
