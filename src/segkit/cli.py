@@ -31,6 +31,7 @@ Train, judge and use semantic-segmentation models.
   segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
   segkit evaluate run/model --dataset camvid --root CamVid --split val
   segkit predict run/model street.jpg --out masks
+  segkit export run/model street.onnx           one file with preprocessing and labels, for any size
   segkit datasets                               what published data can be read
   segkit env                                    what this machine offers
 """
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_export(commands)
     _command(commands, "datasets", "list the published data sets that can be read, with their terms", _datasets)
     _command(commands, "env", "print the versions and the device that would be used", _env)
     return parser
@@ -189,6 +191,16 @@ def _add_predict(commands: Commands) -> None:
     _add_device(parser)
 
 
+def _add_export(commands: Commands) -> None:
+    parser = _command(commands, "export", "write a saved model as one ONNX or torch.export file, and try it", _export)
+    parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
+    parser.add_argument("out", type=Path, help="the file: .onnx, or .pt2 for torch.export")
+    parser.add_argument("--logits", action="store_true", help="end in logits instead of labels")
+    parser.add_argument("--dtype", default="uint8", help="of the images that it takes: uint8, uint16 or float32")
+    parser.add_argument("--frames", type=Path, nargs="+", help="images to try the file on (default: generated scenes)")
+    parser.add_argument("--int8", type=Path, metavar="FILE", help="also write it quantised, calibrated with --frames")
+
+
 def _size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split("x"))
@@ -290,6 +302,24 @@ def _datasets(arguments: argparse.Namespace) -> None:
     for name, source in dataset_sources().items():
         get = "download=True brings it" if source.archives else source.manual
         print(f"{name}\n  {source.licence}\n  {source.home}\n  {get}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from segkit.inference import export, load, quantize
+
+    if arguments.int8 is not None and not arguments.frames:
+        raise InputError("--int8 needs --frames: some ten images like those that the model will see")
+    report = export(
+        load(arguments.model, device="cpu"),
+        arguments.out,
+        format="torch_export" if arguments.out.suffix == ".pt2" else "onnx",
+        labels=not arguments.logits,
+        dtype=arguments.dtype,
+        frames=arguments.frames,
+    )
+    print(report)
+    if arguments.int8 is not None:
+        print(quantize(arguments.out, arguments.int8, arguments.frames))
 
 
 def _env(arguments: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from segkit.errors import DataError, ExportError, InputError, MissingFileError
 from segkit.inference import ExportedModel, quantize
 from segkit.metrics import miou
 from segkit.models import Normalize, PlainEncoder, Segmenter, UNetDecoder
+from segkit.training import evaluate
 
 SCENES = StreetScenes(6, size=(48, 64))
 
@@ -58,6 +59,7 @@ def test_what_it_costs_is_measured_on_the_images_given(source: Path, folder: Pat
     assert isinstance(inner, ExportedModel)
     assert inner.precision == "int8"
     assert inner.labels == SCENES.labels
+    assert evaluate(inner, Subset(SCENES, [4, 5]), device="cpu").scores.miou == report.miou_after
     kinds = {tensor.data_type for tensor in onnx.load(report.path).graph.initializer if len(tensor.dims) == 4}
     assert kinds == {onnx.TensorProto.INT8}
     for height, width in ((1, 1), (1, 37), (33, 47)):

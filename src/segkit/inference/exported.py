@@ -107,6 +107,6 @@ def load_exported(path: Path, *, device: torch.device, trusted: bool) -> Exporte
     if not trusted:
         raise InputError(
             f"{path} was not read: torch.export.load runs code that a .pt2 file may hold. If you know where the file "
-            "comes from, give trusted=True; an .onnx file or a saved folder needs no trust"
+            "comes from, call segkit.load with trusted=True; an .onnx file or a saved folder needs no trust"
         )
     return ExportedModel(*pt2.open_pt2(path, str(path), device=device))
