@@ -89,7 +89,7 @@ def _orientations(splits: Sequence[Split]) -> Iterator[Problem]:
             f"{second}), "
             "and their sizes cannot tell whether the mask was drawn before or after the turn",
             where,
-            "Look at them below; if the mask lies wrong, turn it, or remove the tag",
+            "Look at each with its mask laid over it; if the mask lies wrong, turn it, or remove the tag",
         )
 
 
