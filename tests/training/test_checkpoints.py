@@ -86,6 +86,20 @@ def test_one_that_the_manifest_does_not_name_yet_is_newer(tmp_path: Path) -> Non
     assert loaded_steps(store) == 2
 
 
+def test_killed_while_it_writes_a_step_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run comes to the step of a checkpoint that it went back from; nothing is damaged then."""
+    store = Checkpoints(tmp_path)
+    save(store, 1)
+    save(store, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("segkit.training.checkpoint._digest", lambda _path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.save({"weights": torch.full((50,), 2.0)}, {"steps": 2, "seconds": 9}, steps=2)
+    tensors, state, problems = store.load()
+    assert (state, problems) == ({"format": 1, "steps": 2, "seconds": 9}, [])
+    assert bool((tensors["weights"] == 2).all())
+
+
 def test_none_whole_is_an_error_that_names_each(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path)
     with pytest.raises(MissingFileError, match="nothing to resume"):

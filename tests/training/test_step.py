@@ -233,19 +233,21 @@ def test_a_checkpoint_that_cannot_be_written(
             raise DataError("cannot write the checkpoint: No space left on device")
         save(self, *arguments, steps=steps)
 
-    monkeypatch.setattr("segkit.training.loop._SECONDS_BETWEEN_SAVES", -1.0)
     monkeypatch.setattr(Checkpoints, "save", full)
-    trainer = Trainer(small_unet(), **QUICK, out=tmp_path, on_save_error=policy)
+    trainer = Trainer(small_unet(), **QUICK, out=tmp_path, save_seconds=0, on_save_error=policy)
     if policy == "stop":
         with pytest.raises(DataError, match="No space left"):
             trainer.fit(squares(8))
-        assert [path.name for path in tmp_path.glob("step-*")] == ["step-000000002.safetensors"]
+        assert sorted(path.name for path in tmp_path.glob("step-*")) == [
+            "step-000000002.safetensors",
+            "step-000000003.safetensors",
+        ]
         return
     with pytest.warns(UserWarning, match=r"No space left on device\. The run goes on"):
         history = trainer.fit(squares(8))
     assert any("after step 4: cannot write" in note for note in history.notes)
     assert sorted(path.name for path in tmp_path.glob("step-*")) == [
-        "step-000000002.safetensors",
+        "step-000000005.safetensors",
         "step-000000006.safetensors",
     ]
 

@@ -77,9 +77,11 @@ class Checkpoints:
         """
         path = self.folder / f"step-{steps:09d}.safetensors"
         try:
+            older = [kept for kept in self._manifest() if kept["file"] != path.name]
+            if path.exists():  # of a run that was killed: between the two writes below its digest would be wrong
+                write_json(self.folder / MANIFEST, {"checkpoints": older})
             save_checkpoint(path, tensors, state)
             entry = {"file": path.name, "steps": steps, "sha256": _digest(path), "bytes": path.stat().st_size}
-            older = [kept for kept in self._manifest() if kept["file"] != path.name]
             write_json(self.folder / MANIFEST, {"checkpoints": [entry, *older][: self.keep]})
         except OSError as error:
             raise DataError(

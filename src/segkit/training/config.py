@@ -47,6 +47,7 @@ class TrainConfig:
     cache: str | None = "memory"
     best: str = "miou"
     keep: int = 2
+    save_seconds: float = 30.0
     on_nan: str = "stop"
     on_save_error: str = "warn"
 
@@ -63,6 +64,7 @@ class TrainConfig:
             check_number("ema", self.ema, minimum=0, maximum=1)
         check_choice("best", self.best, BEST_SCORES)
         check_int("keep", self.keep, minimum=1)
+        check_number("save_seconds", self.save_seconds, minimum=0)
         check_choice("on_nan", self.on_nan, ("stop", "rollback"))
         check_choice("on_save_error", self.on_save_error, ("warn", "stop"))
         check_number("weight_decay", self.weight_decay, minimum=0)

@@ -41,9 +41,6 @@ __all__ = ["BEST", "LAST", "Run"]
 
 LAST, BEST, HISTORY, NOT_FINITE = MANIFEST, "best", "history.json", "not-finite.json"
 
-# A checkpoint costs a write of three times the weights: not after every one of many short epochs.
-_SECONDS_BETWEEN_SAVES = 30.0
-
 _LAST_EPOCH = sys.maxsize
 
 _MOST_ROLLBACKS = 3
@@ -216,6 +213,8 @@ class Run:
             self._tell(value, bar)
             if stop.received is not None or self.halted is not None or self.progress >= 1:
                 break
+            if self._save_is_due():
+                self.save()
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The batches of the next step; the time that they are waited for counts as such."""
@@ -322,8 +321,11 @@ class Run:
         state.epoch += 1
         state.batch = state.epoch_steps = 0
         state.loss_sum = state.epoch_seconds = state.epoch_waited = 0.0
-        if state.finished or time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
+        if state.finished or self._save_is_due():
             self.save()
+
+    def _save_is_due(self) -> bool:
+        return time.monotonic() - self._saved >= self.config.save_seconds
 
     def _note_waiting(self) -> None:
         """At the run's end, say whether reading the data held it up, and by how much."""
@@ -476,7 +478,7 @@ class Run:
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         # How long and with how many threads may change; what a step computes may not.
-        free = {"epochs", "minutes", "workers", "cache", "keep", "on_nan", "on_save_error"}
+        free = {"epochs", "minutes", "workers", "cache", "keep", "save_seconds", "on_nan", "on_save_error"}
         old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
         new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
         changed = [f"{name} was {value!r} and is {new[name]!r}" for name, value in old.items() if new[name] != value]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segkit._checks import check_number, counted, listed, suggests
 from segkit._files import check_writable, folder_lock
-from segkit.datasets import Cached, Item, Pairs, is_stream
+from segkit.datasets import Cached, Item, Pairs, Volume, is_stream
 from segkit.device import Device
 from segkit.errors import DataError, InputError
 from segkit.inference import ImageLike, Predictor
@@ -85,6 +85,7 @@ class Trainer:
         best: the score whose best validation's weights are kept: ``"miou"``, ``"micro_iou"``, ``"pixel_accuracy"`` or
             ``"mean_dice"``.
         keep: how many checkpoints are kept; one that is found damaged gives way to the one before.
+        save_seconds: how long at least from checkpoint to checkpoint, in mid-epoch too; a killed run loses no more.
         on_nan: what a loss that is not finite does: ``"stop"`` ends the run before the weights are touched;
             ``"rollback"`` goes on from the last checkpoint at half the rate, at most three times.
         on_save_error: what a checkpoint that cannot be written does: ``"warn"`` goes on and tries again later,
@@ -158,6 +159,7 @@ class Trainer:
         cache_gigabytes: float | None = None,
         best: str = "miou",
         keep: int = 2,
+        save_seconds: float = 30.0,
         on_nan: str = "stop",
         on_save_error: str = "warn",
         hooks: Iterable[Hook] = (),
@@ -194,6 +196,7 @@ class Trainer:
             cache=None if cache is None else str(cache),
             best=best,
             keep=keep,
+            save_seconds=save_seconds,
             on_nan=on_nan,
             on_save_error=on_save_error,
         )
@@ -289,13 +292,15 @@ class Trainer:
 
     @overload
     def predict(self, image: Tensor) -> Tensor: ...
+    @overload
+    def predict(self, image: Volume) -> Volume: ...
     @overload  # a str is a sequence of str, too; the first overload that fits takes it as a path
     def predict(self, image: ImageLike) -> NDArray[Any]: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, image: Sequence[ImageLike]) -> list[NDArray[Any]]: ...
 
     def predict(self, image: Any) -> Any:
-        """Label every pixel of an image, a batch or a list; see `segkit.inference.Predictor.predict`."""
+        """Label every pixel of an image, a batch, a list or a volume; see `segkit.inference.Predictor.predict`."""
         return Predictor(self.model, device=self.device).predict(image)
 
     def save(self, folder: str | Path, *, samples: int = 3) -> Path:
