@@ -150,19 +150,36 @@ def theirs() -> nn.Module:
     return smp.PSPNet("mobilenet_v2", encoder_weights=None, classes=3).eval()
 
 
-def test_a_whole_model_of_smp(theirs: nn.Module) -> None:
+NORMAL = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+def agree(ours: Any, theirs: Any) -> None:
     """The same cells of logits as the other library makes of the image as we normalise it.
 
     It enlarges them with `align_corners=True`, we do without.
     """
-    ours = create_model("pspnet", num_classes=3, encoder="mobilenet_v2").eval()
     load_weights(ours, theirs.state_dict(), names="smp")
-    image = torch.rand(1, 3, 64, 96)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
-        normal = (image - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-        expected = theirs.segmentation_head[0](theirs.decoder(theirs.encoder(normal)))
-        torch.testing.assert_close(ours.coarse_logits(image), expected, rtol=1e-4, atol=1e-4)
+        features = theirs.encoder((NORMAL - MEAN) / STD)
+        expected = theirs.segmentation_head[0](theirs.decoder(features))
+        torch.testing.assert_close(ours.coarse_logits(NORMAL), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_whole_model_of_smp(theirs: nn.Module) -> None:
+    agree(create_model("pspnet", num_classes=3, encoder="mobilenet_v2").eval(), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"), [("linknet", smp.Linknet), ("manet", smp.MAnet), ("pan", smp.PAN), ("deeplabv3", smp.DeepLabV3)]
+)
+def test_every_whole_model_of_smp(name: str, kind: Any) -> None:
+    torch.manual_seed(4)
+    agree(
+        create_model(name, num_classes=3, encoder="resnet18").eval(),
+        kind("resnet18", encoder_weights=None, classes=3).eval(),
+    )
 
 
 def test_an_encoder_of_smp_in_our_unet(theirs: nn.Module) -> None:

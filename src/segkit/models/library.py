@@ -231,7 +231,7 @@ class Linknet(Segmenter):
         super().__init__(
             start.encoder,
             decoder,
-            nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
+            nn.Conv2d(decoder.channels, num_classes, 1),
             start.normalize,
             num_classes=num_classes,
             config=_config(start, "linknet", decoder_channels=decoder_channels),
@@ -349,7 +349,7 @@ class DeepLabV3(Segmenter):
         super().__init__(
             start.encoder,
             decoder,
-            nn.Conv2d(decoder.channels, num_classes, 3, padding=1),
+            nn.Conv2d(decoder.channels, num_classes, 1),
             start.normalize,
             num_classes=num_classes,
             config=_config(start, "deeplabv3", decoder_channels=decoder_channels, rates=rates),
