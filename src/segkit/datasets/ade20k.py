@@ -45,8 +45,8 @@ class ADE20K(SegmentationDataset):
         LabelError: on reading, a mask value above 150.
 
     Example:
-        >>> ADE20K("ADEChallengeData2016", "val").labels.names[:4]  # doctest: +SKIP
-        ('wall', 'building', 'sky', 'floor')
+        >>> ADE20K.source.home  # ADE20K("ADEChallengeData2016", "val", download=True)
+        'http://sceneparsing.csail.mit.edu'
 
     Source:
         Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017; names of ``objectInfo150.txt`` in

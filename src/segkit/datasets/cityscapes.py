@@ -56,8 +56,8 @@ class Cityscapes(SegmentationDataset):
         LabelError: on reading, a mask with other ids than those of the data set.
 
     Example:
-        >>> Cityscapes("cityscapes", "val").labels.names[:3]  # doctest: +SKIP
-        ('road', 'sidewalk', 'building')
+        >>> Cityscapes.source.manual[:27]  # then Cityscapes("cityscapes", "val")
+        'Cityscapes needs an account'
 
     Source:
         Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016; ids, classes and

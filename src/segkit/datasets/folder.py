@@ -77,8 +77,8 @@ class FolderDataset(SegmentationDataset):
     Example:
         >>> FolderDataset("data/camvid/train", "data/camvid/trainannot", [*"abcdefghijkl"])
         FolderDataset(4 items, 12 classes)
-        >>> FolderDataset("data/camvid/*/*.png", "data/camvid/*annot/*.png", [*"abcdefghijkl"]).ids[0]
-        'train/0001TP_000000'
+        >>> FolderDataset("data/camvid/train/*TP_*.png", "data/camvid/trainannot/*TP_*.png", [*"abcdefghijkl"]).ids[0]
+        '0001/000000'
     """
 
     def __init__(

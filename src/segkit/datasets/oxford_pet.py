@@ -55,8 +55,8 @@ class OxfordPet(SegmentationDataset):
         LabelError: on reading, a trimap with other values than 1, 2 and 3.
 
     Example:
-        >>> OxfordPet("pets", "test").labels.value_names  # doctest: +SKIP
-        ('background', 'pet')
+        >>> OxfordPet.source.home  # OxfordPet("pets", "test", download=True)
+        'https://www.robots.ox.ac.uk/~vgg/data/pets/'
 
     Source:
         Parkhi, Vedaldi, Zisserman, Jawahar, "Cats and Dogs", CVPR 2012.

@@ -65,8 +65,8 @@ class PascalVOC(SegmentationDataset):
         LabelError: on reading, a mask value that is no class.
 
     Example:
-        >>> PascalVOC("VOC2012", "val").num_classes  # doctest: +SKIP
-        21
+        >>> PascalVOC.source.home  # PascalVOC("VOC2012", "val", download=True)
+        'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/'
 
     Source:
         Everingham et al., "The PASCAL Visual Object Classes Challenge 2012 (VOC2012) Results"; Hariharan et al.,
