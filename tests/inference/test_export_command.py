@@ -49,5 +49,3 @@ def test_export_evaluate_predict(
     assert (examples_folder / "masks" / "street.png").is_file()
     assert run("predict", "street.pt2", "street.jpg", "--out", "masks") == 2
     assert "was not read: torch.export.load runs code" in capsys.readouterr().err
-
-

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import segkit
-from segkit.datasets import StreetScenes
+from segkit.datasets import StreetScenes, Subset
 from segkit.errors import DataError, ExportError, InputError, MissingFileError
 from segkit.inference import ExportedModel, quantize
 from segkit.metrics import miou
