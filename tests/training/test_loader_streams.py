@@ -137,8 +137,8 @@ def test_a_killed_run_resumes_bit_for_bit(
     alone.fit(kind(items, labels))
     count = Run._count
 
-    def interrupt(self: Run, value: float) -> None:
-        count(self, value)
+    def interrupt(self: Run, *step: Any) -> None:
+        count(self, *step)
         if self.state.steps == stop:
             raise KeyboardInterrupt  # at once: what is on disk must do
         if self.state.steps == stop - 1:

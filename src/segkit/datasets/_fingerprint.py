@@ -7,6 +7,7 @@ import enum
 import functools
 import hashlib
 import inspect
+import io
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -95,7 +96,7 @@ def _inside(value: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield "bound", getattr(value, "__self__", None) or (value.args, value.keywords)  # type: ignore[union-attr]
     elif isinstance(value, type | types.BuiltinFunctionType):
         yield "name", f"{value.__module__}.{value.__qualname__}"
-    elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType):
+    elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType | io.IOBase):
         yield from _of_object(value)
     else:
         raise InputError(

@@ -125,7 +125,10 @@ class Cached:
             with path.open("rb") as file:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-        except (OSError, ValueError):  # ValueError: an empty file
+        except OSError:
+            return None
+        except ValueError:  # an empty file
+            path.unlink(missing_ok=True)
             return None
         try:
             image, mask = _parsed(data, check=path.name not in self._checked)
@@ -163,11 +166,11 @@ class Cached:
 def _opened(folder: Path) -> Path:
     """The folder, with its mark; what dead processes left in it goes, and what it holds is counted."""
     mark = folder / _MARK
-    if folder.is_dir() and not mark.exists() and any(folder.iterdir()):
-        raise DataError(f"the folder {folder} holds other things than a cache; choose an empty or a new one")
     check_writable(folder)
-    with exclusive(folder):
+    with exclusive(folder):  # of two that come first, the second finds the mark
         if not mark.exists():
+            if any(folder.iterdir()):
+                raise DataError(f"the folder {folder} holds other things than a cache; choose an empty or a new one")
             write_json(mark, {"format": 1, "what": "decoded images and masks of segkit; may be removed at any time"})
         elif read_json(mark).get("format") != 1:
             raise DataError(f"the cache {folder} was made by another version; choose another folder, or remove it")

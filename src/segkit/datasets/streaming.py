@@ -126,19 +126,18 @@ class TarShards(IterableDataset[Item]):
         return f"TarShards({len(self.shards)} shards, {self.num_classes} classes)"
 
     def _samples(self, shards: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        from webdataset import WebDataset
-        from webdataset.filters import reraise_exception
+        from webdataset.gopen import gopen
+        from webdataset.tariterators import group_by_keys, tar_file_iterator
 
         for shard in shards:  # one at a time: the errors below name it
             try:
-                yield from WebDataset(
-                    [shard],
-                    shardshuffle=False,
-                    nodesplitter=None,
-                    workersplitter=None,
-                    empty_check=False,
-                    handler=reraise_exception,
-                )
+                # A path is opened here, since webdataset would leave it to be closed some time.
+                with (
+                    gopen(shard, "rb")
+                    if "://" in shard or shard.startswith("pipe:")
+                    else Path(shard).open("rb") as file
+                ):
+                    yield from group_by_keys({**entry, "__url__": shard} for entry in tar_file_iterator(file))
             except FileNotFoundError:
                 raise MissingFileError(f"no tar file {shard}") from None
             except SegkitError:

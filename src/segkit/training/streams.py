@@ -50,7 +50,7 @@ class StreamLoader:
         channels: int | None = None,
         on_device: bool = False,
     ) -> None:
-        if iter(dataset) is dataset:
+        if isinstance(dataset, Iterator):
             raise InputError(
                 f"a training stream is read once an epoch, and a {type(dataset).__name__} only once at all: give "
                 "something with `__iter__` that starts anew, such as a torch IterableDataset"
