@@ -23,6 +23,7 @@ from segkit.errors import InputError, MissingFileError
 __all__ = ["FileDigests", "settings_digest"]
 
 _SCALARS = (
+    enum.Enum,
     str,
     bytes,
     int,
