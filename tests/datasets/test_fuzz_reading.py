@@ -11,7 +11,7 @@ import pytest
 from references.damage import damaged, images, outlines, repaired_png
 from segkit.datasets import CocoDataset, image_header, read_mask
 from segkit.datasets._images import image_array, mask_array
-from segkit.errors import DataError, LabelError, SegkitError
+from segkit.errors import DataError, LabelError, SegkitError, ShapeError
 from segkit.labels import Labels
 
 # Pillow warns of tags that it skips; tifffile's warnings go to its logger.
@@ -48,7 +48,7 @@ def attempt(path, read):
     start = time.monotonic()
     try:
         return read(path)
-    except (DataError, LabelError) as error:
+    except (DataError, LabelError, ShapeError) as error:
         text = str(error)
     finally:
         assert time.monotonic() - start < SECONDS
@@ -61,7 +61,7 @@ def fuzz(folder, count, seed):
     """``count`` damaged files, of each kind in turn; one that fails is named."""
     rng = np.random.default_rng(seed)
     files = {**images(), **outlines()}
-    (folder / "a.png").write_bytes(files["rgb.png"])
+    (folder / "a.png").write_bytes(files["palette.png"])
     for number, (name, data) in zip(range(count), itertools.cycle(files.items()), strict=False):
         data = damaged(data, rng)
         if name.endswith("png") and rng.random() < 0.5:
@@ -76,6 +76,12 @@ def fuzz(folder, count, seed):
 
 
 def test_whole_files_are_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(images()["palette.png"])
+    for name, data in outlines().items():
+        (tmp_path / name).write_bytes(data)
+    assert CocoDataset(tmp_path, tmp_path / "coco.json")[0][1].unique().tolist() == [0, 1, 2]
+    assert read_mask(tmp_path / "street.json", LABELS).unique().tolist() == [0, 1, 255]
+    assert read_mask(tmp_path / "yolo.txt", LABELS, size=(24, 31)).unique().tolist() == [0, 1, 255]
     for name, data in images().items():
         (tmp_path / name).write_bytes(data)
         assert image_header(tmp_path / name).size == image_array(tmp_path / name).shape[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 import zlib
@@ -264,6 +265,18 @@ def test_a_strip_gets_the_room_that_its_size_earns(tmp_path, codec):
         assert image_array(tmp_path / "a.tif").shape == (8, 8, 3)
     except DataError as error:
         assert "cannot read" in str(error)  # noqa: PT017
+
+
+def test_a_directory_with_a_tag_twice_is_refused(tmp_path):
+    # Pillow took the first of two widths, and the header the second.
+    data = bytearray(images()["float.tif"])
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
+        height = tiff.pages[0].tags[257].offset
+    struct.pack_into("<H", data, height, 256)
+    (tmp_path / "a.tif").write_bytes(bytes(data))
+    for read in (image_array, image_header, mask_array):
+        with pytest.raises(DataError, match=r"cannot read .*a\.tif: .*twice"):
+            read(tmp_path / "a.tif")
 
 
 def test_the_limit_is_pillows(tmp_path, monkeypatch):

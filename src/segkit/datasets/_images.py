@@ -13,7 +13,7 @@ from segkit._checks import counted
 from segkit.datasets import _pillow
 from segkit.datasets._formats_numpy import array_form, load_array
 from segkit.datasets._header import ImageHeader, check_area, opened, shown_size, turned
-from segkit.datasets._png import png_header, wide_png_pixels
+from segkit.datasets._png import png_header, quick_png_pixels, wide_png_pixels
 from segkit.datasets._tiff import TiffPage, page_pixels, tiff_pages
 from segkit.errors import DataError, ShapeError
 
@@ -48,6 +48,8 @@ def image_array(path: Path | Sequence[Path]) -> Array:
         elif kind == "PNG" and (header := png_header(file, path, start_only=True)).is_wide:
             header = png_header(file, path)
             pixels = turned(wide_png_pixels(file, path, header), header.orientation)
+        elif kind == "PNG" and (quick := quick_png_pixels(file, path)) is not None:
+            pixels = quick
         elif kind == "TIFF" and not _suits_pillow(pages := tiff_pages(file, path)):
             pixels = turned(page_pixels(path, pages), pages[0].orientation)
         else:

@@ -145,6 +145,8 @@ def _directory(file: BinaryIO, at: int, order: str, big: bool, size: int) -> tup
         tag, kind, length = struct.unpack_from(f"{order}HH{pointer}", entries, start)
         if tag not in _TAGS and tag not in _OFFSETS + _COUNTS:
             continue
+        if tag in tags:
+            raise ValueError(f"tag {tag} twice in one directory")
         if kind not in _WHOLE or not 1 <= length <= _MAX_VALUES:
             raise ValueError(f"tag {tag} of type {kind} with {length} values")
         form = f"{order}{length}{_WHOLE[kind]}"
