@@ -79,11 +79,11 @@ class ADE20K(SegmentationDataset):
     ) -> None:
         folder = _FOLDERS[check_choice("split", split, _FOLDERS)]
         assert self.source is not None, "it is written above"
-        self.resize = None if resize is None else check_size("resize", resize)
+        self.resize: tuple[int, int] | None = None if resize is None else check_size("resize", resize)
         parts = [f"images/{folder}", f"annotations/{folder}"]
         if download and not has(Path(root), parts):
             bring(self.source, Path(root), _place)
-        self.root = find_root(Path(root), parts, f"ADE20K ({_TOP})", self.source.how_to_get("ADE20K"))
+        self.root: Path = find_root(Path(root), parts, f"ADE20K ({_TOP})", self.source.how_to_get("ADE20K"))
         found = pair_folders(self.root / parts[0], self.root / parts[1]).check()
         self._pairs = found.pairs
         values = {0: IGNORE_INDEX} | {number + 1: number for number in range(len(ADE20K_CLASSES))}

@@ -88,9 +88,9 @@ class Cityscapes(SegmentationDataset):
         kind = _FOLDERS[check_choice("annotations", annotations, _FOLDERS)]
         check_choice("split", split, SPLITS[annotations])
         assert self.source is not None, "it is written above"
-        self.resize = None if resize is None else check_size("resize", resize)
+        self.resize: tuple[int, int] | None = None if resize is None else check_size("resize", resize)
         parts = [f"leftImg8bit/{split}", f"{kind}/{split}"]
-        self.root = find_root(Path(root), parts, "Cityscapes", self.source.manual)
+        self.root: Path = find_root(Path(root), parts, "Cityscapes", self.source.manual)
         found = _find_pairs(self.root / parts[0], self.root / parts[1], kind)
         self._pairs = found.pairs
         values = dict.fromkeys(range(-1, 34), IGNORE_INDEX) | {number: i for i, (_, number, _) in enumerate(CLASSES)}

@@ -90,11 +90,11 @@ class OxfordPet(SegmentationDataset):
         if check_int("classes", classes) not in LABELS:
             raise InputError(f"`classes` must be 1 (pet or not) or 3 (with background and border); got {classes}")
         assert self.source is not None, "it is written above"
-        self.resize = None if resize is None else check_size("resize", resize)
+        self.resize: tuple[int, int] | None = None if resize is None else check_size("resize", resize)
         parts = ["images", "annotations/trimaps", f"annotations/{split}.txt"]
         if download and not has(Path(root), parts):
             bring(self.source, Path(root), _place)
-        self.root = find_root(Path(root), parts, "Oxford-IIIT Pet", self.source.how_to_get("OxfordPet"))
+        self.root: Path = find_root(Path(root), parts, "Oxford-IIIT Pet", self.source.how_to_get("OxfordPet"))
         folders = self.root / "images", self.root / "annotations/trimaps"
         stems = listed_stems(self.root / "annotations" / f"{split}.txt")
         self._pairs = pairs_of_stems(stems, *folders, f"the list {split}.txt")

@@ -102,11 +102,11 @@ class PascalVOC(SegmentationDataset):
             if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
                 raise InputError(f"`{argument}` must be a name in the root, such as 'train'; got {name!r}")
         assert self.source is not None, "it is written above"
-        self.resize = None if resize is None else check_size("resize", resize)
+        self.resize: tuple[int, int] | None = None if resize is None else check_size("resize", resize)
         parts = ["JPEGImages", masks, _LISTS]
         if download and not has(Path(root), parts):
             bring(self.source, Path(root), _place)
-        self.root = find_root(Path(root), parts, "PASCAL VOC 2012", self.source.how_to_get("PascalVOC"))
+        self.root: Path = find_root(Path(root), parts, "PASCAL VOC 2012", self.source.how_to_get("PascalVOC"))
         stems = listed_stems(_list_of(self.root / _LISTS, split))
         self._pairs = pairs_of_stems(stems, self.root / "JPEGImages", self.root / masks, f"the list {split}.txt")
         labels = Labels(CLASSES, palette=voc_palette(len(CLASSES)), values={})
