@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from segkit.datasets._header import Array, check_area, file_size
 from segkit.datasets._tiff import exif_orientation
 from segkit.errors import DataError
 
-__all__ = ["PngHeader", "png_header", "wide_png_pixels"]
+__all__ = ["PngHeader", "png_header", "quick_png_pixels", "wide_png_pixels"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -30,6 +31,7 @@ class PngHeader:
     bits: int
     color_type: int
     transparent: bool = False
+    animated: bool = False
     orientation: int = 1
 
     @property
@@ -63,9 +65,61 @@ def png_header(file: BinaryIO, path: Path, *, start_only: bool = False) -> PngHe
         file.seek(at)
         if kind == b"tRNS":
             found = replace(found, transparent=True)
+        elif kind == b"acTL":
+            found = replace(found, animated=True)
         elif kind == b"eXIf":
             found = replace(found, orientation=exif_orientation(file.read(length)))
     return found
+
+
+def quick_png_pixels(file: BinaryIO, path: Path) -> Array | None:
+    """``(H, W, C)`` of a whole PNG of 8 bits without a palette, by imagecodecs, a quarter faster than by Pillow.
+
+    None where Pillow must see to it: imagecodecs is not installed, the file is of another kind, or something is wrong
+    with it, which Pillow says better.
+    """
+    decode = _decoder()
+    if decode is None:
+        return None
+    header = png_header(file, path)
+    special = header.transparent or header.animated or header.orientation != 1
+    if header.bits != 8 or header.color_type == 3 or special:
+        return None
+    file.seek(0)
+    data = file.read()
+    if not _is_whole(data):
+        return None
+    try:
+        pixels: Array = decode(data)
+    except Exception:  # whatever its decoder raises
+        return None
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return pixels if pixels.shape == (header.height, header.width, header.channels) else None
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether every chunk up to the last one is there and as its checksum says, which imagecodecs does not ask."""
+    at, view = 8, memoryview(data)
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        stop = at + 8 + length
+        if int.from_bytes(data[stop : stop + 4], "big") != zlib.crc32(view[at + 4 : stop]):
+            return False
+        kind = data[at + 4 : at + 8]
+        if kind in (b"IEND", b"acTL"):  # the second one is an animation's
+            return kind == b"IEND"
+        at = stop + 4
+    return False
+
+
+@functools.cache
+def _decoder() -> Callable[[bytes], Array] | None:
+    try:
+        import imagecodecs
+
+        return imagecodecs.png_decode if imagecodecs.PNG.available else None
+    except (ImportError, AttributeError):
+        return None
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
