@@ -64,9 +64,9 @@ class Cached:
 
     Example:
         >>> from segkit.datasets import StreetScenes
-        >>> scenes = Cached(StreetScenes(4, size=(24, 32)), "cache", gigabytes=1)
+        >>> scenes = Cached(StreetScenes(4, size=(48, 64)), "cache", gigabytes=1)
         >>> scenes[0][0].shape, len(scenes)
-        (torch.Size([3, 24, 32]), 4)
+        (torch.Size([3, 48, 64]), 4)
     """
 
     def __init__(self, dataset: Pairs, folder: str | os.PathLike[str], *, gigabytes: float = 10.0) -> None:
