@@ -196,7 +196,7 @@ def _add_export(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
     parser.add_argument("out", type=Path, help="the file: .onnx, or .pt2 for torch.export")
     parser.add_argument("--logits", action="store_true", help="end in logits instead of labels")
-    parser.add_argument("--dtype", default="uint8", help="of the images that it takes: uint8, uint16 or float32")
+    parser.add_argument("--dtype", help="of the images: uint8 (volumes: float32), uint16 or float32")
     parser.add_argument("--frames", type=Path, nargs="+", help="images to try the file on (default: generated scenes)")
     parser.add_argument("--int8", type=Path, metavar="FILE", help="also write it quantised, calibrated with --frames")
 

@@ -17,6 +17,7 @@ from segkit import Device, Labels, UNet
 from segkit.errors import DataError, ExportError, InputError, MissingExtraError, MissingFileError, ShapeError
 from segkit.inference import Export, ExportedModel, Predictor
 from segkit.inference import exporting as exporting_module
+from segkit.inference._file_info import FileInfo
 from segkit.inference.onnx import providers_for
 from segkit.models import Normalize, PlainEncoder, Segmenter, UNetDecoder
 
@@ -158,16 +159,19 @@ def test_the_model_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """In training mode, in half precision; the file is made of a copy in float32."""
     model = tiny(2).bfloat16().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    seen: list[tuple[torch.dtype, bool]] = []
+    seen: list[tuple[torch.dtype, bool, str]] = []
 
-    def stop(copied: Segmenter, info: object) -> None:
-        seen.append((next(copied.parameters()).dtype, copied.training))
+    def stop(copied: Segmenter, info: FileInfo) -> None:
+        seen.append((next(copied.parameters()).dtype, copied.training, info.dtype))
         raise RuntimeError("far enough")
 
     monkeypatch.setattr(exporting_module, "trace", stop)
     with pytest.raises(ExportError, match=r"cannot trace this model for any size: RuntimeError: far enough"):
         segkit.export(model, tmp_path / "a.onnx")
-    assert seen == [(torch.float32, False)]
+    model.reading = {"volume": {}}
+    with pytest.raises(ExportError):
+        segkit.export(model, tmp_path / "a.onnx")
+    assert seen == [(torch.float32, False, "uint8"), (torch.float32, False, "float32")]
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert list(tmp_path.iterdir()) == []

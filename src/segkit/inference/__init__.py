@@ -6,6 +6,7 @@ from segkit.inference.forward import predict_batch
 from segkit.inference.images import ImageLike
 from segkit.inference.predictor import Predictor, load
 from segkit.inference.quantizing import Quantized, quantize
+from segkit.inference.tiling import predict_tiled
 
 __all__ = [
     "Agreement",
@@ -17,5 +18,6 @@ __all__ = [
     "export",
     "load",
     "predict_batch",
+    "predict_tiled",
     "quantize",
 ]

@@ -98,7 +98,7 @@ def export(
     *,
     format: Format = "onnx",
     labels: bool = True,
-    dtype: ImageType = "uint8",
+    dtype: ImageType | None = None,
     frames: Iterable[Any] | None = None,
     tolerance: float = 1e-3,
 ) -> Export:
@@ -113,7 +113,8 @@ def export(
         path: ends in ``.onnx``, or for ``torch_export`` in ``.pt2``; its folder is made if needed.
         format: ``"onnx"`` through torch's exporter, or ``"torch_export"``, a file of `torch.export.save`.
         labels: whether the file gives mask values ``(B, H, W)``, as ``predict`` does, or logits ``(B, K, H, W)``.
-        dtype: of the images that it takes: ``"uint8"``, ``"uint16"`` or ``"float32"``.
+        dtype: of the images that it takes: ``"uint8"``, ``"uint16"`` or ``"float32"``; None for uint8, or for float32
+            where the model learnt slices of volumes, whose values are brought to a scale before they reach it.
         frames: images to try the file on: a data set, or whatever ``predict`` takes; the first 6 are used, each at its
             own size, and cuts of them so that there are three sizes. None for generated street scenes.
         tolerance: the largest difference that is let pass, as a share of what the model's logits span.
@@ -135,12 +136,14 @@ def export(
         ('labels', True)
     """
     check_choice("format", format, _SUFFIXES)
-    check_choice("dtype", dtype, DTYPES)
+    if dtype is not None:
+        check_choice("dtype", dtype, DTYPES)
     tolerance = check_number("tolerance", tolerance, above=0)
     path = _checked_path(path, format)
     if format == "onnx":
         onnx.check_packages()
     plain = plain_copy(_inner(model))
+    dtype = dtype or ("float32" if plain.reading and "volume" in plain.reading else "uint8")
     batches = list(_batches(frames_of(frames, plain.in_channels, dtype, _MOST_FRAMES)))
     info = FileInfo.of(plain, output="labels" if labels else "logits", dtype=dtype, task=task_of(plain))
     write, read = (onnx.to_onnx, onnx.open_onnx) if format == "onnx" else (pt2.to_pt2, pt2.open_pt2)

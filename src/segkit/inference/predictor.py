@@ -108,6 +108,8 @@ class Predictor:
 
 def task_of(model: Segmenter | ExportedModel) -> Task:
     """The task of a model's labels; without labels, binary for one logit and multiclass otherwise."""
+    if isinstance(model, ExportedModel):
+        return model.task
     if model.labels is not None:
         return model.labels.task
     return "binary" if model.num_classes == 1 else "multiclass"
