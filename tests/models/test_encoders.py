@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,16 @@ class TestPretrained:
 
 
 class TestNames:
+    def test_the_libraries_are_not_loaded_for_our_own(self) -> None:
+        script = """
+import sys
+import segkit.models
+segkit.models.UNet(2, encoder="small")
+print([name for name in ("timm", "segmentation_models_pytorch") if name in sys.modules])
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"
+
     def test_lists(self) -> None:
         mobile = list_encoders("*mobilenet*")
         assert "mobilenet_v2" in mobile

@@ -10,14 +10,14 @@ from torch import nn
 from segkit._checks import suggests
 from segkit.models._assemble import USUAL_NAMES, prepare
 from segkit.models._blocks import Norm
-from segkit.models._models import MODELS
+from segkit.models._models import register_model
 from segkit.models.decoders import create_decoder
 from segkit.models.segmenter import Segmenter
 
 __all__ = ["Composed"]
 
 
-@MODELS.register("composed")
+@register_model("composed")
 class Composed(Segmenter):
     """An encoder and a decoder, both by name, and a 3x3 convolution as the head.
 

@@ -12,7 +12,7 @@ from segkit._checks import suggests
 from segkit.errors import InputError
 from segkit.models._assemble import USUAL_NAMES, Start, prepare
 from segkit.models._blocks import Norm
-from segkit.models._models import MODELS
+from segkit.models._models import register_model
 from segkit.models._pool import GridPool
 from segkit.models.segmenter import Segmenter
 
@@ -70,7 +70,7 @@ class LibraryDecoder(nn.Module):
         return out
 
 
-@MODELS.register("pspnet")
+@register_model("pspnet")
 class PSPNet(Segmenter):
     """Averages over grids of an encoder that ends at stride 8 (Zhao et al. 2017).
 
@@ -126,7 +126,7 @@ class PSPNet(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("pan")
+@register_model("pan")
 class PAN(Segmenter):
     """Pyramid attention (Li et al. 2018).
 
@@ -183,7 +183,7 @@ class PAN(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("linknet")
+@register_model("linknet")
 class Linknet(Segmenter):
     """Skips that are added (Chaurasia and Culurciello 2017).
 
@@ -239,7 +239,7 @@ class Linknet(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("manet")
+@register_model("manet")
 class MAnet(Segmenter):
     """Attention over positions and channels (Fan et al. 2020).
 
@@ -298,7 +298,7 @@ class MAnet(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("deeplabv3")
+@register_model("deeplabv3")
 class DeepLabV3(Segmenter):
     """Dilated convolutions side by side on the coarsest map, at stride 8 (Chen et al. 2017).
 

@@ -10,14 +10,14 @@ from torch import nn
 from segkit._checks import suggests
 from segkit.models._assemble import USUAL_NAMES, prepare
 from segkit.models._blocks import Norm
-from segkit.models._models import MODELS
+from segkit.models._models import register_model
 from segkit.models.decoders import DeepLabDecoder, FPNDecoder, SegFormerDecoder, UPerNetDecoder
 from segkit.models.segmenter import Segmenter
 
 __all__ = ["FPN", "DeepLabV3Plus", "SegFormer", "UPerNet"]
 
 
-@MODELS.register("fpn")
+@register_model("fpn")
 class FPN(Segmenter):
     """A feature pyramid from stride 4 on (Lin et al. 2017; Kirillov et al. 2019).
 
@@ -74,7 +74,7 @@ class FPN(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("upernet")
+@register_model("upernet")
 class UPerNet(Segmenter):
     """Averages over grids, and a feature pyramid from stride 4 on (Xiao et al. 2018).
 
@@ -124,7 +124,7 @@ class UPerNet(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("segformer")
+@register_model("segformer")
 class SegFormer(Segmenter):
     """Linear maps of all features from stride 4 on (Xie et al. 2021), made for the encoders ``mit_b0`` to ``mit_b5``.
 
@@ -174,7 +174,7 @@ class SegFormer(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("deeplabv3plus")
+@register_model("deeplabv3plus")
 class DeepLabV3Plus(Segmenter):
     """Dilated convolutions side by side on the coarsest map, and one skip (Chen et al. 2018).
 

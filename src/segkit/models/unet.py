@@ -10,7 +10,7 @@ from torch import nn
 from segkit._checks import suggests
 from segkit.models._assemble import USUAL_NAMES, prepare
 from segkit.models._blocks import Norm
-from segkit.models._models import MODELS
+from segkit.models._models import register_model
 from segkit.models.decoders import UNetDecoder, UNetPlusPlusDecoder
 from segkit.models.decoders.unet import Upsampling
 from segkit.models.heads import DeepHead
@@ -19,7 +19,7 @@ from segkit.models.segmenter import Segmenter
 __all__ = ["UNet", "UNetPlusPlus"]
 
 
-@MODELS.register("unet")
+@register_model("unet")
 class UNet(Segmenter):
     """U-Net on any encoder, for images of any size (after Ronneberger et al. 2015).
 
@@ -107,7 +107,7 @@ class UNet(Segmenter):
         self.freeze(frozen_stages)
 
 
-@MODELS.register("unetplusplus")
+@register_model("unetplusplus")
 class UNetPlusPlus(Segmenter):
     """U-Net++: nested skips (Zhou et al. 2018).
 

@@ -51,6 +51,11 @@ def register_encoder(name: str) -> Callable[[AnyEncoder], AnyEncoder]:
     """
     if _library.is_library_name(name):
         raise InputError(f"{name!r} is the name of a library's encoder; choose another name")
+    return register_own(name)
+
+
+def register_own(name: str) -> Callable[[AnyEncoder], AnyEncoder]:
+    """`register_encoder` for this package: without a look at the libraries' names, which takes importing them."""
     return ENCODERS.register(name)  # type: ignore[return-value]
 
 

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.models._blocks import ConvNormAct, Norm, init_weights
-from segkit.models.encoders._base import check_channels, dilated, register_encoder
+from segkit.models.encoders._base import check_channels, dilated, register_own
 
 __all__ = ["ClassicEncoder"]
 
 
-@register_encoder("classic")
+@register_own("classic")
 class ClassicEncoder(nn.Module):
     """Two 3x3 convolutions a level, from the full resolution on, and a 2x2 maximum between levels.
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from segkit._checks import check_int
 from segkit.errors import InputError
 from segkit.models._blocks import ConvNormAct, Norm, Residual, init_weights
-from segkit.models.encoders._base import check_channels, dilated, register_encoder
+from segkit.models.encoders._base import check_channels, dilated, register_own
 
 __all__ = ["PlainEncoder"]
 
 
-@register_encoder("plain")
+@register_own("plain")
 class PlainEncoder(nn.Module):
     """Our own: residual stages that do most of their work at low resolution.
 

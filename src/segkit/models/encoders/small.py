@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from segkit._checks import check_int
 from segkit.errors import InputError
 from segkit.models._blocks import ConvNormAct, Norm, SeparableResidual, init_weights
-from segkit.models.encoders._base import check_channels, dilated, register_encoder
+from segkit.models.encoders._base import check_channels, dilated, register_own
 
 __all__ = ["SmallEncoder"]
 
 
-@register_encoder("small")
+@register_own("small")
 class SmallEncoder(nn.Module):
     """Small and fast: two strided convolutions, then depthwise 5x5 and 1x1 convolutions from stride 8 on.
 
