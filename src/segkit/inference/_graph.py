@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +17,7 @@ __all__ = ["plain_copy", "trace"]
 
 # Numbers that nothing else in a model equals; how large is of no consequence to the graph.
 _EXAMPLE = (2, 70, 90)
+_LAYOUT_OF_A_BATCH = "L['image'].size()[0] > 1"
 
 
 def plain_copy(model: Segmenter) -> Segmenter:
@@ -45,26 +43,15 @@ def trace(model: Segmenter, info: FileInfo) -> ExportedProgram:
     batch, height, width = _EXAMPLE
     image = torch.zeros(batch, info.in_channels, height, width, dtype=getattr(torch, info.dtype))
     sizes = {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-    with _any_size(), torch.no_grad():
+    # By itself the tracer notes, as a condition on the image, which side of every branch over memory layouts the
+    # example took: whether the cropped logits are contiguous, say, which they are where H is a multiple of the stride.
+    # The graph computes the same either way, but would refuse to run.
+    with symbolic_shapes.patch(backed_size_oblivious=True), torch.no_grad():  # type: ignore[attr-defined]  # made anew
         program = torch.export.export(_Whole(model, info), (image,), dynamic_shapes=sizes, strict=False)
+    # The same of convolutions behind a transposition, as transformers have them: with one image the layout that torch
+    # guesses is another. Single images and batches are both tried before a file is kept.
+    conditions: list[str] = getattr(program, "_guards_code", [])
+    conditions[:] = [condition for condition in conditions if condition != _LAYOUT_OF_A_BATCH]
     for node in program.graph.nodes:  # the folders of this machine are nobody's business
         node.meta.pop("stack_trace", None)
     return program
-
-
-@contextmanager
-def _any_size() -> Iterator[None]:
-    """Have the tracer take no decision that the example's size would settle.
-
-    By itself it notes, as a condition on the image, which side of every branch over memory layouts the example took:
-    whether the cropped logits are contiguous (they are where H is a multiple of the stride) and whether oneDNN would
-    take a convolution (it does not for single images). The graph computes the same either way, but refuses to run.
-    """
-    with warnings.catch_warnings():
-        # Of a setting that is not touched: `flags` writes all of oneDNN's back, also the one for Intel's GPUs.
-        warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN", UserWarning)
-        with (
-            symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]  # the module is made anew
-            torch.backends.mkldnn.flags(enabled=False),
-        ):
-            yield
