@@ -7,7 +7,7 @@ from segkit.report.batches import show_batch
 from segkit.report.inspection import write_inspection
 from segkit.report.objects import ThingsKnown, knows_objects, measure_objects
 from segkit.report.page import write_report
-from segkit.report.plots import plot_history
+from segkit.report.plots import plot_history, plot_rates
 
 __all__ = [
     "Sample",
@@ -16,6 +16,7 @@ __all__ = [
     "measure_objects",
     "overlay",
     "plot_history",
+    "plot_rates",
     "position_baseline",
     "show_batch",
     "write_inspection",

@@ -15,7 +15,7 @@ from segkit.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_history"]
+__all__ = ["plot_history", "plot_rates"]
 
 LOSS, SCORE, ACCURACY, RATE = "#25608f", "#b5520a", "#5b6572", "#5b6572"
 SCORES = (("val_miou", "mIoU", SCORE, "-"), ("val_micro_iou", "micro IoU", SCORE, "--"),
@@ -58,7 +58,48 @@ def plot_history(rows: Sequence[Mapping[str, Any]], *, path: str | Path | None =
     return figure
 
 
-def _new_figure(panels: int) -> Figure:
+def plot_rates(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    *,
+    suggestion: float | None = None,
+    path: str | Path | None = None,
+) -> Any:
+    """Draw the loss over the learning rate, as a range test found it.
+
+    Args:
+        rates: growing, above 0.
+        losses: one a rate.
+        smoothed: likewise.
+        suggestion: a rate to mark.
+        path: a file to write (``.png``, ``.svg``, ``.pdf``); None to return the figure alone.
+
+    Returns:
+        The matplotlib figure, as `plot_history` gives it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        InputError: no rates, or a file type that matplotlib does not write.
+    """
+    if not rates:
+        raise InputError("there is no rate to draw: the first step's loss was no number")
+    figure = _new_figure(1, "learning rate", whole=False)
+    axis = figure.axes[0]
+    axis.set_xscale("log")
+    axis.plot(rates, losses, color=RATE, alpha=0.4, label="loss of a step")
+    axis.plot(rates, smoothed, color=LOSS, label="smoothed")
+    if suggestion is not None:
+        axis.axvline(suggestion, color=SCORE, linestyle="--", label=f"suggested {suggestion:.1e}")
+    axis.set_ylim(top=1.2 * smoothed[0] if smoothed[0] > 0 else None)  # where it diverges says nothing more
+    axis.set_title("loss by learning rate", loc="left")
+    axis.legend(frameon=False, fontsize="small")
+    if path is not None:
+        _save(figure, Path(path))
+    return figure
+
+
+def _new_figure(panels: int, across: str = "epoch", *, whole: bool = True) -> Figure:
     with needed("plots", "drawing a history"):
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
@@ -73,8 +114,9 @@ def _new_figure(panels: int) -> Figure:
 
     figure = Drawing(figsize=(4.2 * panels, 3.0), layout="constrained")
     for axis in figure.subplots(1, panels, squeeze=False)[0]:
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlabel(across)
+        if whole:
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.25)
     return figure

@@ -6,6 +6,7 @@ from segkit.training.evaluate import Result, evaluate
 from segkit.training.history import Epoch, History
 from segkit.training.hooks import EarlyStop, Hook, Profile, SamplePredictions, Step
 from segkit.training.loggers import CSVLog, JSONLog, TensorBoardLog, TrackerLog
+from segkit.training.lr_finder import LearningRates
 from segkit.training.trainer import Trainer
 from segkit.training.volumes import VolumeResult, evaluate_volumes
 
@@ -16,6 +17,7 @@ __all__ = [
     "History",
     "Hook",
     "JSONLog",
+    "LearningRates",
     "Profile",
     "Result",
     "SamplePredictions",

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from segkit.training.freezing import frozen_in, stages_of
 from segkit.training.history import Epoch, History
 from segkit.training.hooks import Step
 from segkit.training.loader import AnyLoader, Batch, Loader
+from segkit.training.lr_finder import LearningRates, range_test
 from segkit.training.optim import OptimizerClass, create_optimizer
 from segkit.training.schedules import plateau_factor, rate_factor
 from segkit.training.signals import StopSignals
@@ -150,6 +151,28 @@ class Run:
             self._close()
             self.model.eval()
             self._call("fit_end")
+
+    def try_rates(self, *, lowest: float, highest: float, steps: int) -> LearningRates:
+        """Take a step at each of growing rates; what it does to the model is the caller's to undo."""
+        batches = self._endless()
+        self.model.train()
+
+        def step(rate: float) -> float:
+            try:
+                return self.stepper(list(itertools.islice(batches, self.config.accumulate)), rate)
+            except NotFiniteError as error:
+                return error.value
+
+        try:
+            return range_test(step, lowest=lowest, highest=highest, steps=steps)
+        finally:
+            batches.close()
+            self._close()
+
+    def _endless(self) -> Generator[Batch, None, None]:
+        """Epoch after epoch."""
+        for epoch in itertools.count():
+            yield from self.train.shuffled(epoch)
 
     def _train(self, stop: StopSignals) -> None:
         if self.config.on_nan == "rollback":
@@ -481,7 +504,9 @@ class Run:
         free = {"epochs", "minutes", "workers", "cache", "keep", "save_seconds", "on_nan", "on_save_error"}
         old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
         new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
-        changed = [f"{name} was {value!r} and is {new[name]!r}" for name, value in old.items() if new[name] != value]
+        changed = [
+            f"{name} was {value!r} and is {new.get(name)!r}" for name, value in old.items() if new.get(name) != value
+        ]
         if changed:
             raise ConfigError(
                 f"the run in {self.out} was started with other settings: {'; '.join(changed)}. "

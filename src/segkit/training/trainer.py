@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segkit._checks import check_number, counted, listed, suggests
+from segkit._checks import check_int, check_number, counted, listed, suggests
 from segkit._files import check_writable, folder_lock
 from segkit.datasets import Cached, Item, Pairs, Volume, is_stream
 from segkit.device import Device
@@ -31,6 +31,7 @@ from segkit.training.history import History
 from segkit.training.hooks import Hook, check_hooks, hook_caller
 from segkit.training.loader import AnyLoader, Loader, described, item_id
 from segkit.training.loop import Run
+from segkit.training.lr_finder import LearningRates
 from segkit.training.optim import OptimizerClass, optimizer_name
 from segkit.training.signals import StopSignals
 from segkit.training.streams import StreamLoader
@@ -261,7 +262,7 @@ class Trainer:
             if data is not None
         }
         with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
-            run = self._run = self._prepare(train, val, labels)
+            run = self._run = self._prepare(train, val, labels, self.out)
             try:
                 if resume:
                     run.restore()
@@ -271,6 +272,39 @@ class Trainer:
             self._result = run.best_result
         stop.deliver()
         return self.history
+
+    def find_lr(
+        self, train: Pairs | Iterable[Item], *, lowest: float = 1e-6, highest: float = 1.0, steps: int = 100
+    ) -> LearningRates:
+        """Try growing learning rates, a step each, and suggest one; the model is left as it was.
+
+        The optimiser, loss, batches and augmentation are the trainer's. The suggestion is where the smoothed loss falls
+        fastest: a peak rate for a schedule that comes down from it, and rather much for a constant one.
+
+        Args:
+            train: as for `fit`.
+            lowest: the first rate.
+            highest: the last one, unless the loss diverges before.
+            steps: rates in between, at equal ratios.
+
+        Raises:
+            InputError: bounds that are not growing.
+        """
+        check_number("lowest", lowest, above=0)
+        check_number("highest", highest, above=lowest)
+        check_int("steps", steps, minimum=10)
+        labels = self._check_data(train, None)
+        before = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        known, self.model.labels = self.model.labels, labels
+        self.model = self.device.place(self.model)
+        try:
+            with self._seeded():
+                run = self._prepare(train, None, labels)
+                return run.try_rates(lowest=lowest, highest=highest, steps=steps)
+        finally:
+            self.model.load_state_dict(before)
+            self.model.labels = known
+            self.model.eval()
 
     def stop(self, why: str) -> None:
         """End the run after the present step and a last validation; for hooks, and other threads.
@@ -371,7 +405,9 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             yield
 
-    def _prepare(self, train: Pairs | Iterable[Item], val: Pairs | None, labels: Labels) -> Run:
+    def _prepare(
+        self, train: Pairs | Iterable[Item], val: Pairs | None, labels: Labels, out: Path | None = None
+    ) -> Run:
         config = self.config
         loader = self._loader(train, labels)
         if val is not None and config.cache not in (None, "memory"):
@@ -384,7 +420,7 @@ class Trainer:
             config=config,
             device=self.device,
             history=self.history,
-            out=self.out,
+            out=out,
             call=hook_caller(self._hooks, self, self.history.note),
             optimizer=self._optimizer,
         )
