@@ -4,12 +4,13 @@
 
 Frames of 360x480 (CamVid's, saved as PNG; generated ones without a root), crops of 256x352 in batches of 8, normalised
 float32. All flip, zoom by 3/4 to 3/2, crop, and change brightness, contrast and saturation (segkit gamma, aspect and a
-colour cast too). They take turns, an epoch each; medians, and the least and the most in brackets.
+colour cast too). They take turns, an epoch each; medians, and the least and the most in brackets. Beside
+them the processor's own time an image, of all threads and processes: what a busy machine disturbs least.
 
 - segkit: `Loader`, two threads; batches leave as uint8 and are normalised as the model does it. First epoch: nothing is
   cached. Later: decoded in memory. New run: nothing in memory, decoded in a folder (`Cached`).
 - torchvision: PIL images in a DataLoader of two worker processes that are there already, normalised in them. "crop
-  first" takes RandomResizedCrop, which cuts before it resizes, in the place of its segmentation reference's ScaleJitter.
+  first" takes RandomResizedCrop, which cuts before it resizes, instead of its segmentation reference's ScaleJitter.
 - Albumentations (2.0, MIT; `pip install "albumentations<2.1"`): RandomSizedCrop, which cuts first too, over the same
   decoded arrays in memory, by two threads (its work releases the interpreter's lock) and by two worker processes.
 
@@ -20,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -44,6 +47,7 @@ from segkit.training.loader import Loader
 from segkit.transforms import create_transform
 from segkit.transforms._crop import Crop
 
+Speeds = dict[str, list[float]]
 SIZE, BATCH = (256, 352), 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -205,12 +209,20 @@ def main() -> None:
     torch.set_num_threads(1)  # two workers and the thread that normalises share two cores
     with tempfile.TemporaryDirectory() as root:
         paths = write_frames(Path(root), arguments.camvid, arguments.frames)
-        speeds = measure(paths, Path(root) / "cache", arguments)
-        print(table(speeds))
+        print(table(*measure(paths, Path(root) / "cache", arguments)))
         print(f"\nmasks that differ from the nearest pixel: {differing_masks(paths, 8)} of 8")
 
 
-def measure(paths: tuple[list[Path], list[Path]], cache: Path, arguments: Any) -> dict[str, list[float]]:
+def busy() -> float:
+    """Processor seconds of this process and its living children."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(paths: tuple[list[Path], list[Path]], cache: Path, arguments: Any) -> tuple[Speeds, Speeds]:
     in_memory, in_folder = Ours(paths), Ours(paths, cache)
     jitter = v2.Compose(
         [
@@ -233,26 +245,26 @@ def measure(paths: tuple[list[Path], list[Path]], cache: Path, arguments: Any) -
         "Albumentations in memory, two processes": by_processes(arrays),
     }
     count = arguments.frames // BATCH * BATCH
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    speeds: Speeds = {name: [] for name in contenders}
+    costs: Speeds = {name: [] for name in contenders}
     for _ in range(arguments.rounds):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start, spent = time.perf_counter(), busy()
             run()
             speeds[name].append(count / (time.perf_counter() - start))
-    return speeds
+            costs[name].append(1e3 * (busy() - spent) / count)
+    return speeds, costs
 
 
-def table(speeds: dict[str, list[float]]) -> str:
+def table(speeds: Speeds, costs: Speeds) -> str:
     middle = {name: statistics.median(all_) for name, all_ in speeds.items()}
     rival = middle["torchvision v2, two processes"]
     other = max(value for name, value in middle.items() if name.startswith("Alb"))
-    lines = [
-        "| images a second | median (least to most) | of torchvision's | of Albumentations' best |",
-        "|---|--:|--:|--:|",
-    ]
+    head = "| images a second | median (least to most) | of torchvision's | of Albumentations' best | CPU ms an image |"
+    lines = [head, "|---|--:|--:|--:|--:|"]
     lines += [
         f"| {name} | {middle[name]:.0f} ({min(all_):.0f} to {max(all_):.0f}) | {middle[name] / rival:.2f}x "
-        f"| {middle[name] / other:.2f}x |"
+        f"| {middle[name] / other:.2f}x | {statistics.median(costs[name]):.2f} |"
         for name, all_ in speeds.items()
     ]
     return "\n".join(lines)
