@@ -106,7 +106,7 @@ def _is_whole(data: bytes) -> bool:
         if int.from_bytes(data[stop : stop + 4], "big") != zlib.crc32(view[at + 4 : stop]):
             return False
         kind = data[at + 4 : at + 8]
-        if kind in (b"IEND", b"acTL"):  # the second one is an animation's
+        if kind == b"IEND":
             return kind == b"IEND"
         at = stop + 4
     return False
