@@ -41,7 +41,8 @@ def predict_tiled(
 
     Args:
         predictor: of a model, or of an exported file that gives logits.
-        image: whatever ``predict`` takes as one image; an array may be a `numpy.memmap`.
+        image: whatever ``predict`` takes as one image; an array may be a `numpy.memmap` of
+            ``mode="c"``: a read-only one is copied.
         tile: ``(height, width)`` that the model sees.
         overlap: of neighbouring tiles, as a share of the tile, 0 to 0.9.
         mirror: whether to see each tile mirrored left to right as well.
