@@ -13,7 +13,6 @@ from segkit._rng import generator
 from segkit.errors import InputError, LabelError, ShapeError
 from segkit.transforms import Augment, Foreign, as_transform
 
-
 NORMALISED = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)])
 
 
