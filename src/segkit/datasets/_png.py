@@ -107,7 +107,7 @@ def _is_whole(data: bytes) -> bool:
             return False
         kind = data[at + 4 : at + 8]
         if kind == b"IEND":
-            return kind == b"IEND"
+            return True
         at = stop + 4
     return False
 
