@@ -241,7 +241,7 @@ def _as_stored(pixels: Array, page: TiffPage) -> Array:
         pixels = np.moveaxis(pixels.reshape(page.samples, page.height, page.width), 0, 2)
     pixels = pixels.reshape(page.shape)
     if page.photometric == GREY_INVERTED and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
+        pixels = np.iinfo(f"u{pixels.dtype.itemsize}").max - pixels
     return np.ascontiguousarray(pixels)
 
 

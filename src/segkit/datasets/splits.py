@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Subset(SegmentationDataset):
             groups=None if groups is None else [groups[i] for i in self.indices],
             files=[files(i) for i in self.indices] if callable(files) else None,
         )
-        self.reading = getattr(dataset, "reading", None)
+        self.reading: dict[str, Any] | None = getattr(dataset, "reading", None)
 
     def __getitem__(self, index: int) -> Item:
         """The image and mask at ``index`` of this part."""

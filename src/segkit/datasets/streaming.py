@@ -90,7 +90,8 @@ class TarShards(IterableDataset[Item]):
         if not self.shards:
             raise InputError("`shards` names no tar file")
         self.labels = labels
-        self.image, self.mask = tuple(image), tuple(mask)
+        self.image: tuple[str, ...] = tuple(image)
+        self.mask: tuple[str, ...] = tuple(mask)
         self.length: int | None = None if length is None else check_int("length", length, minimum=1)
         self.shuffle: int = check_int("shuffle", shuffle, minimum=0)
         self.seed: int = check_int("seed", seed, minimum=0)

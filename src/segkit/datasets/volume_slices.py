@@ -104,7 +104,7 @@ class VolumeDataset(SegmentationDataset):
             groups=[names[place.volume] for place in self._places],
             files=[[path for path in self._pairs[place.volume] if path is not None] for place in self._places],
         )
-        self.reading = self.recipe.to_dict()
+        self.reading: dict[str, Any] | None = self.recipe.to_dict()
         self._cache = _Recent(check_int("cache_bytes", cache_bytes, minimum=0))
 
     def __getitem__(self, index: int) -> Item:

@@ -217,7 +217,9 @@ class Loader:
         self.labels = labels
         self.batch_size: int = min(batch_size, len(dataset))
         self.seed = seed
-        self.maker = SampleMaker(labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device)
+        self.maker: SampleMaker = SampleMaker(
+            labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device
+        )
         self.crew: Crew = choose_crew(workers, foreign=self.maker.foreign, on_start=self._share_cache)
         self._rare_classes = rare_classes
         self._takes_rare: bool = getattr(transform, "takes_rare", False)

@@ -67,7 +67,9 @@ class StreamLoader:
             )
         if getattr(transform, "takes_rare", False):
             raise InputError("copy-paste draws samples by number, which a stream has not; leave it out of `augment`")
-        self.maker = SampleMaker(labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device)
+        self.maker: SampleMaker = SampleMaker(
+            labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device
+        )
         # What decodes as it is read would be decoded by every process: they are for streams that leave it to others.
         self.crew: Crew = choose_crew(
             workers,

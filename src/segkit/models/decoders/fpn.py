@@ -23,11 +23,11 @@ class Pyramid(nn.Module):
 
     def __init__(self, out_channels: Sequence[int], strides: Sequence[int], channels: int, norm: Norm | None) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(
+        self.laterals: nn.ModuleList = nn.ModuleList(
             nn.Conv2d(count, channels, 1) if norm is None else ConvNormAct(count, channels, kernel=1, norm=norm)
             for count in out_channels
         )
-        self.factors = [below // above for above, below in itertools.pairwise(strides)]
+        self.factors: list[int] = [below // above for above, below in itertools.pairwise(strides)]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features to as many maps of one number of channels."""

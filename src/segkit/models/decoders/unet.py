@@ -119,9 +119,9 @@ class AttentionGate(nn.Module):
         super().__init__()
         hidden = max(skip_channels // 2, 1)
         self.factor = factor
-        self.theta = nn.Conv2d(skip_channels, hidden, factor, factor, bias=False)
-        self.phi = nn.Conv2d(coarse_channels, hidden, 1)
-        self.psi = nn.Conv2d(hidden, 1, 1)
+        self.theta: nn.Conv2d = nn.Conv2d(skip_channels, hidden, factor, factor, bias=False)
+        self.phi: nn.Conv2d = nn.Conv2d(coarse_channels, hidden, 1)
+        self.psi: nn.Conv2d = nn.Conv2d(hidden, 1, 1)
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """``(B, C, factor * h, factor * w)`` and ``(B, D, h, w)`` to the skip's shape."""

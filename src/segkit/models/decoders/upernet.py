@@ -65,13 +65,13 @@ class GridAverages(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(
+        self.maps: nn.ModuleList = nn.ModuleList(
             nn.Sequential(nn.Conv2d(in_channels, channels, 1), nn.ReLU(inplace=True))
             if grid == 1
             else ConvNormAct(in_channels, channels, kernel=1, norm=norm)
             for grid in _GRIDS
         )
-        self.mix = ConvNormAct(in_channels + len(_GRIDS) * channels, channels, norm=norm)
+        self.mix: ConvNormAct = ConvNormAct(in_channels + len(_GRIDS) * channels, channels, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, channels, H, W)``."""
