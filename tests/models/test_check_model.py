@@ -180,28 +180,27 @@ ENCODERS = {
     ],
     "timm_1": [
         *("byobnet:test_byobnet", "convnext:test_convnext", "cpubone:cpubone_nano", "cspnet:cs3darknet_focus_s"),
-        *("cspnext:cspnext_tiny", "davit:davit_tiny", "densenet:densenet121", "dla:dla46x_c", "dpn:dpn48b"),
+        *("cspnext:cspnext_tiny", "densenet:densenet121", "dla:dla46x_c", "dpn:dpn48b"),
         *("edgenext:edgenext_xx_small", "efficientnet:test_efficientnet", "efficientvit_mit:efficientvit_b0"),
         *("fasternet:fasternet_t0", "fastvit:fastvit_t8"),
     ],
     "timm_2": [
         *("focalnet:focalnet_tiny_srf", "ghostnet:ghostnet_050", "hardcorenas:hardcorenas_b", "hgnet:hgnetv2_b0"),
-        *("hieradet_sam2:sam2_hiera_tiny", "hrnet:hrnet_w18_small", "iformer:iformer_t"),
+        *("hrnet:hrnet_w18_small", "iformer:iformer_t"),
         *("inception_next:inception_next_atto", "lcnetv2:lcnetv2_small", "lowformer:lowformer_b0"),
         *("mambaout:test_mambaout", "metaformer:poolformerv2_s12", "mobilenetv3:lcnet_035"),
         *("mobilenetv5:mobilenetv5_base",),
     ],
     "timm_3": [
-        *("mobilevit:mobilevit_xxs", "nextvit:nextvit_small", "nfnet:test_nfnet", "pvt_v2:pvt_v2_b0"),
+        *("nextvit:nextvit_small", "nfnet:test_nfnet", "pvt_v2:pvt_v2_b0"),
         *("rdnet:rdnet_tiny", "regnet:regnetx_002", "repghost:repghostnet_050", "repvit:repvit_m1"),
         *("res2net:res2next50", "resnest:resnest14d", "resnet:test_resnet", "resnetv2:resnetv2_18"),
         *("rexnet:rexnet_100", "selecsls:selecsls42"),
     ],
     "timm_4": [
         *("senet:legacy_seresnet18", "sknet:skresnet18", "starnet:starnet_s050", "swiftformer:swiftformer_xs"),
-        *("swin_transformer:swin_tiny_patch4_window7_224", "swin_transformer_v2:swinv2_tiny_window8_256"),
-        *("swin_transformer_v2_cr:swinv2_cr_tiny_224", "tiny_vit:tiny_vit_5m_224", "tresnet:tresnet_m"),
-        *("twins:twins_svt_small", "vgg:vgg11", "vovnet:ese_vovnet19b_slim_dw"),
+        "tresnet:tresnet_m",
+        *("vgg:vgg11", "vovnet:ese_vovnet19b_slim_dw"),
     ],
 }
 

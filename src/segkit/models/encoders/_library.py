@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segkit._checks import check_int, check_number, check_unknown_options, did_you_mean, listed
 from segkit.errors import InputError, UnknownNameError
 from segkit.models._stages import freeze_unreached, probe
-from segkit.models.encoders._timm import build_options, why_left_out
+from segkit.models.encoders._timm import why_left_out
 
 __all__ = ["LibraryEncoder", "create", "is_library_name", "left_out", "names", "statistics"]
 
@@ -114,7 +114,6 @@ def _build(
     extra: dict[str, Any] = {}
     if name.startswith("tu-"):
         library_name, library_weights = _timm_weights(name, weights)
-        extra = dict(build_options(library_name.removeprefix("tu-").partition(".")[0]))
         if drop_path:
             extra["drop_path_rate"] = drop_path
     else:
