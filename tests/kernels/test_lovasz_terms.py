@@ -126,6 +126,14 @@ def test_odd_shapes(kind: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["reference", "cpu"])
+def test_no_image_has_no_row(kind: str, form: str) -> None:
+    logits, target = (item[:0] for item in batch(kind, torch.float32))
+    terms, _ = run(form, logits, target, per_image=True)
+    assert terms.losses.shape == terms.present.shape == (0, logits.shape[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_same_bits_again_and_under_autocast(kind: str) -> None:
     logits, target = batch(kind, torch.float32, channels_last=True)
     first, again = run("cpu", logits, target), run("cpu", logits, target)

@@ -37,10 +37,11 @@ def slow_hardest(
         if weights is not None:
             w = weights[place[1] if task == "multilabel" else int(target[tuple(place)])]
         losses.append(w * slow_cross_entropy(logits.numpy(), alone.numpy(), task, weights, smoothing, ignore))
-    cut = sorted(losses, reverse=True)[math.ceil(share * len(losses)) - 1]
+    order = sorted(range(len(losses)), key=lambda i: -round(losses[i], 12))  # of equal ones the first
+    hardest = set(order[: math.ceil(share * len(losses))])
     kept = torch.full_like(target, ignore)
-    for place, loss, prob in zip(valid, losses, certain, strict=True):
-        if loss >= cut * (1 - 1e-12) or prob < below:
+    for i, (place, prob) in enumerate(zip(valid, certain, strict=True)):
+        if i in hardest or prob < below:
             kept[tuple(place)] = target[tuple(place)]
     return slow_cross_entropy(logits.numpy(), kept.numpy(), task, weights, smoothing, ignore)
 
@@ -128,3 +129,16 @@ def test_wrong_labels_are_named() -> None:
     target[0, 0, 0] = 9
     with pytest.raises(LabelError, match="got 9"):
         cross_entropy(logits, target, top_k=0.5)
+
+
+def test_of_equal_losses_no_more_are_kept() -> None:
+    logits = torch.zeros(1, 2, 1, 8, requires_grad=True)
+    with torch.no_grad():
+        logits[0, 0, 0, 0] = 3.0
+    target = torch.ones(1, 1, 8, dtype=torch.uint8)
+    loss = cross_entropy(logits, target, top_k=0.5)
+    losses = F.cross_entropy(logits, target.long(), reduction="none")
+    torch.testing.assert_close(loss, losses.flatten().topk(4).values.mean())
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 0].count_nonzero() == 4

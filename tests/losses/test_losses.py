@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 from torch.nn import functional as F
 
-from references.batches import batches, weights_for
+from references.batches import batches, fixed_batch, weights_for
 from references.losses import slow_cross_entropy, slow_dice_loss
 from segkit.errors import InputError, LabelError, ShapeError
 from segkit.labels import TASKS
@@ -253,8 +253,9 @@ def test_what_does_not_fit_is_told_with_the_remedy(function: Any) -> None:
         function(logits[:, :1], target, task="binary", class_weights=[1.0])
     with pytest.raises(InputError, match="at least 0"):
         function(logits, target, class_weights=[1.0, -1.0, 1.0])
-    with pytest.raises(InputError, match="one float a class"):
-        function(logits, target, class_weights=torch.ones(1, 3))
+    for weights in (torch.ones(1, 3), 2.0, "balanced"):
+        with pytest.raises(InputError, match="one float a class"):
+            function(logits, target, class_weights=weights)
     with pytest.raises(InputError, match="on one device"):
         function(logits, target.to("meta"))
     with pytest.raises(InputError, match="must be a tensor"):
@@ -313,3 +314,32 @@ def test_one_plane_under_an_ignored_pixel_moves_nothing(
     torch.testing.assert_close(found[1], found[0])
     assert found[1][1] is not None
     assert not found[1][1][0, :, 1, 2].any()
+
+
+@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("task", TASKS)
+def test_a_valid_nan_is_not_hidden(name: str, task: Any) -> None:
+    logits, target = fixed_batch(task)
+    target.view(-1)[0] = 1
+    logits[0, :, 0, 0] = float("nan")
+    assert create_loss(name, task=task)(logits, target).isnan()
+
+
+@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("pixels", [(0, 4, 4), (2, 0, 4), (2, 4, 0)])
+def test_no_pixels_lose_nothing(name: str, task: Any, pixels: tuple[int, int, int]) -> None:
+    batch, height, width = pixels
+    logits = torch.zeros((batch, 1 if task == "binary" else 3, height, width), requires_grad=True)
+    target = torch.zeros(logits.shape if task == "multilabel" else pixels, dtype=torch.uint8)
+    loss = create_loss(name, task=task)(logits, target)
+    loss.backward()
+    assert loss == 0
+
+
+@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
+def test_unsigned_targets(name: str, dtype: torch.dtype) -> None:
+    logits, target = fixed_batch("multiclass", ignored=0.2)
+    loss = create_loss(name)
+    assert torch.equal(loss(logits, target.to(dtype)), loss(logits, target))

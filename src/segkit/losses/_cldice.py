@@ -104,6 +104,8 @@ def _share(part: Tensor, whole: Tensor, smooth: float) -> Tensor:
 
 def _skeleton(regions: Tensor, valid: Tensor, iterations: int) -> Tensor:
     """What opening removes from the regions, and from what is left of them worn off once, twice, ..."""
+    if not regions.numel():  # pooling takes no pictures without pixels
+        return regions
     skeleton = F.relu(regions - _open(regions, valid))
     for _ in range(iterations):
         regions = _erode(regions, valid)

@@ -38,7 +38,7 @@ def cross_entropy(
         class_weights: one weight >= 0 a class; two (background, foreground) for a binary task.
         label_smoothing: the share of each pixel's target that is spread evenly over the classes, in 0..1.
         top_k: the share of the valid pixels that counts, above 0 and at most 1: those with the highest loss. Of
-            ``n`` valid pixels ``ceil(top_k * n)`` are kept; the mean is over them.
+            ``n`` valid pixels ``ceil(top_k * n)`` are kept, of equal ones the first; the mean is over them.
         ohem_threshold: pixels whose class has a probability below it are kept too, however many (online hard example
             mining; 0.7 is usual, with a ``top_k`` below 1 for the fewest that are kept).
         ignore_index: the target value to ignore; any integer.

@@ -54,8 +54,12 @@ class Hardest:
         labels = torch.where(valid, target.to(torch.int64), 0)
         pairs = [torch.stack(pair) for pair in _images(logits, labels, weights, label_smoothing)]
         losses, log_probs = torch.stack(pairs, dim=1)  # (B, H, W) or (B, K, H, W) each
-        cut = losses[valid].kthvalue(count - math.ceil(self.top_k * count) + 1).values
-        easy = losses < cut  # not "not >=": NaN must be kept
+        kept = math.ceil(self.top_k * count)
+        cut = losses[valid].kthvalue(count - kept + 1).values
+        # Of equal losses the first are kept: where most are 0, all of them would thin the mean. NaN is above all.
+        tied = valid & (losses == cut)
+        room = kept - (valid & ~(losses <= cut)).sum()
+        easy = (losses < cut) | (tied & (tied.flatten().cumsum(0).view_as(tied) > room))
         if self.ohem_threshold:
             easy &= log_probs >= math.log(self.ohem_threshold)
         return torch.where(easy, ignore_index, torch.where(valid, labels, ignore_index))

@@ -173,8 +173,11 @@ def compute_sums(
 
 def check_class_weights(class_weights: ClassWeights) -> Tensor:
     """Return the weights as a 1-D float tensor. A tensor's values are trusted: it may live on a device."""
+    given: object = class_weights
     if isinstance(class_weights, Tensor):
         weights = class_weights
+    elif isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise InputError(f"`class_weights` must be one float a class, such as [1.0, 2.5]; got {class_weights!r}")
     else:
         weights = torch.tensor([check_number("class_weights", weight, minimum=0.0) for weight in class_weights])
     if weights.ndim != 1 or not weights.is_floating_point():
@@ -237,7 +240,7 @@ def to_planes(target: Tensor, num_classes: int, task: Task, ignore_index: int) -
     valid = valid_labels(target, num_classes if task == "multiclass" else 2, ignore_index)
     if task == "multilabel":
         return (target == 1) & valid, valid
-    target, valid = target[:, None], valid[:, None]
+    target, valid = target[:, None].to(torch.int64), valid[:, None]  # torch compares no uint16 with class ids
     if task == "binary":
         return (target == 1) & valid, valid
     classes = torch.arange(num_classes, device=target.device).view(1, -1, 1, 1)

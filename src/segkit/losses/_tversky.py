@@ -155,7 +155,7 @@ def _focal_formula(alpha: float, beta: float, gamma: float, smooth: float, absen
 def _focal_losses(sums: Sums, alpha: float, beta: float, smooth: float, exponent: float) -> Tensor:
     losses = overlap_losses(sums, alpha, beta, smooth)
     # A root is infinitely steep at 0, where a rounded sum may even lie below: nothing is wrong there, nothing pulls.
-    wrong = losses > 0
+    wrong = ~(losses <= 0)  # so that NaN is kept
     return torch.where(wrong, torch.where(wrong, losses, 1.0) ** exponent, 0.0)
 
 

@@ -24,6 +24,9 @@ class LovaszTerms(NamedTuple):
 
 def lovasz_terms(logits: Tensor, target: Tensor, per_image: bool, ignore_index: int) -> LovaszTerms:
     """The definition: the errors of a class's valid pixels, sorted, against the steps of the Jaccard loss."""
+    if per_image and not len(logits):
+        none = _wide(logits).sum((2, 3))  # (0, K)
+        return LovaszTerms(none, none.detach())
     rows = [
         [(_extension(errors, truth), truth.sum()) for errors, truth in _classes(scores, labels, valid)]
         for scores, labels, valid in _groups(logits, target, per_image, ignore_index)
