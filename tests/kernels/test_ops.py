@@ -294,6 +294,8 @@ def test_labels_refuse_what_is_no_batch_of_logits() -> None:
         argmax_labels(torch.zeros(1, 3, 4, 4), (4, 4, 4))
     with pytest.raises(InputError, match="size"):
         argmax_labels(torch.zeros(1, 3, 4, 4), (0, 4))
+    with pytest.raises(InputError, match="size"):
+        argmax_labels(torch.zeros(1, 3, 4, 4), 8)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="no pixels"):
         argmax_labels(torch.zeros(1, 3, 0, 4), (4, 4))
 

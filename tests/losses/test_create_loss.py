@@ -214,3 +214,22 @@ def test_the_common_checks_catch_each_breach(how: str, message: str) -> None:
     broken = type("Broken", (Broken,), {"how": how})
     with pytest.raises(AssertionError, match=rf"^Broken, multiclass: .*({message})"):
         check_loss(broken, tasks=["multiclass"])
+
+
+def test_the_common_checks_say_what_they_take() -> None:
+    with pytest.raises(InputError, match="a class"):
+        check_loss(Dice())
+
+    class Bare(torch.nn.Module):
+        def __init__(self, *, task: str, ignore_index: int) -> None:
+            super().__init__()
+
+    with pytest.raises(AssertionError, match="`task` and `ignore_index` are not kept"):
+        check_loss(Bare)  # type: ignore[arg-type]
+
+
+def test_other_libraries_names_of_options_are_known() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'class_weights'"):
+        create_loss("cross_entropy + dice", weight=[1.0, 2.0])
+    with pytest.raises(UnknownNameError, match="did you mean 'task'"):
+        create_loss("dice", mode="binary")

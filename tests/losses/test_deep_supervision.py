@@ -71,6 +71,8 @@ def test_what_does_not_fit_is_told() -> None:
     plain = create_loss("dice")
     with pytest.raises(ShapeError, match="2 levels, and `logits` 3"):
         DeepSupervision(plain, weights=[1.0, 1.0])(levels, target)
+    with pytest.raises(InputError, match=r"create_loss\('dice'\)"):
+        DeepSupervision("dice")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="empty"):
         DeepSupervision(plain)([], target)
     with pytest.raises(InputError, match="above 0"):

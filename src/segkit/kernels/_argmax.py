@@ -77,6 +77,8 @@ def argmax_labels(logits: Tensor, size: Sequence[int] | None = None) -> Tensor:
 def _check_size(size: Sequence[int] | None, logits: Tensor) -> tuple[int, int] | None:
     if size is None:
         return None
+    if not hasattr(size, "__iter__"):
+        raise InputError(f"`size` must be (height, width); got {size!r}")
     sides = [check_int("size", side, minimum=1) for side in size]
     if len(sides) != 2:
         raise InputError(f"`size` must be (height, width); got {tuple(sides)}")

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit._checks import check_choice
+from segkit.errors import InputError
 from segkit.labels import IGNORE_INDEX, TASKS, Task
 from segkit.losses._create import LOSSES
 from segkit.losses._prepare import Loss
@@ -27,12 +28,15 @@ def check_loss(loss: str | MakeLoss, *, tasks: Sequence[Task] = ("multiclass", "
         tasks: the tasks that it is meant for.
 
     Raises:
-        AssertionError: it does not; the message names the task and what went wrong.
+        InputError: a loss that is made already.
+        AssertionError: it does not keep it; the message names the task and what went wrong.
 
     Example:
         >>> from segkit.losses import Dice
         >>> check_loss(Dice)
     """
+    if isinstance(loss, nn.Module):
+        raise InputError(f"`loss` must be a name or a class, of which every check makes its own; got {loss!r:.80}")
     make = LOSSES[loss] if isinstance(loss, str) else loss
     for task in tasks:
         check_choice("tasks", task, TASKS)
@@ -84,7 +88,8 @@ def _run(loss: Loss, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_a_finite_scalar(make: MakeLoss, task: Task) -> None:
     loss = make(task=task, ignore_index=IGNORE_INDEX)
-    _expect(loss.task == task and loss.ignore_index == IGNORE_INDEX, "`task` and `ignore_index` are not kept")
+    kept = getattr(loss, "task", None), getattr(loss, "ignore_index", None)
+    _expect(kept == (task, IGNORE_INDEX), f"`task` and `ignore_index` are not kept: they are {kept}")
     logits, target = _batch(task)
     before = logits.clone(), target.clone()
     value, gradient = _run(loss, logits, target)

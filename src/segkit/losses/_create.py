@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segkit._checks import check_unknown_options
 from segkit._registry import Registry
-from segkit.errors import InputError
+from segkit.errors import InputError, UnknownNameError
 from segkit.labels import IGNORE_INDEX, Task
 from segkit.losses._boundary import Boundary
 from segkit.losses._cldice import ClDice
@@ -25,7 +25,7 @@ from segkit.losses._focal import Focal
 from segkit.losses._jaccard import Jaccard
 from segkit.losses._lovasz import Lovasz
 from segkit.losses._matthews import Matthews
-from segkit.losses._prepare import Loss, Sums, TermsLoss, Wanted, compute_sums
+from segkit.losses._prepare import USUAL, Loss, Sums, TermsLoss, Wanted, compute_sums
 from segkit.losses._soft_bce import SoftBCE
 from segkit.losses._tversky import FocalTversky, Tversky
 
@@ -104,7 +104,11 @@ def create_loss(spec: str, *, task: Task = "multiclass", ignore_index: int = IGN
     """
     terms = [(weight, name, LOSSES[name]) for weight, name in _parse(spec)]
     takes = [_options(entry) for _, _, entry in terms]
-    check_unknown_options(f"the loss {spec!r}", options, sorted({name for names in takes for name in names}))
+    known = sorted({name for names in takes for name in names})
+    for name in options:
+        if name in USUAL and name not in known:
+            raise UnknownNameError(f"the loss {spec!r} takes no option {name!r}; did you mean {USUAL[name]!r}?")
+    check_unknown_options(f"the loss {spec!r}", options, known)
     losses = [
         entry(task=task, ignore_index=ignore_index, **{name: options[name] for name in names if name in options})
         for (_, _, entry), names in zip(terms, takes, strict=True)

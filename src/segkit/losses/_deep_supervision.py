@@ -40,6 +40,8 @@ class DeepSupervision(Loss):
     """
 
     def __init__(self, loss: Loss, *, weights: Sequence[float] | None = None) -> None:
+        if not isinstance(loss, Loss):
+            raise InputError(f"`loss` must be a loss, such as `create_loss('dice')`; got {loss!r}")
         super().__init__(task=loss.task, ignore_index=loss.ignore_index)
         self.loss: Loss = loss
         self.weights: list[float] | None = None
