@@ -226,6 +226,11 @@ class TestCheckAndDecode:
             ([[0, 1, 3, 3]], r"outside 0\.\.1 and ignore_index 11: 3 \(2 pixels\)"),
             ([[0, 255]], "a 0/255 mask: divide it by 255"),
             ([[1, 2]], "ids that start at 1: subtract 1"),
+            (
+                [[0, 128, 11]],
+                r"an object at 128: map it with `values=\{128: 1\}`, or `values=\{128: 11\}` if it is void",
+            ),
+            ([[0, 1, 128]], r"labels that lack these ids: name them, or ignore them with `values=\{128: 11\}`"),
             ([[0, 1, 2]], "a void class that is not mapped: turn 2 into 11"),
             ([list(range(40))], "a picture instead of ids"),
             ([[0, -1]], r"-1 \(1 pixel\)"),

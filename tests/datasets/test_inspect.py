@@ -129,6 +129,48 @@ def test_the_suggested_mapping_mends_the_folder(
     assert mended.ok, str(mended)
 
 
+@pytest.mark.parametrize(
+    ("pair", "classes", "values"),
+    [
+        ((0, 128), 2, {128: 1}),
+        ((0, 2), 2, {2: 1}),
+        ((0, 65535), 2, {65535: 1}),
+        ((50, 200), 2, {50: 0, 200: 1}),
+        ((0, 200), 3, None),
+        ((50, 200), 3, None),
+    ],
+)
+def test_no_mapping_is_suggested_that_would_leave_one_class(
+    tmp_path: Path, pair: tuple[int, int], classes: int, values: dict[int, int] | None
+) -> None:
+    """To ignore the object's value would mend the error, and teach background alone."""
+    folders = clean(tmp_path, train=5, val=3)
+    for path in tmp_path.glob("*/masks/*.png"):
+        Image.fromarray(np.where(np.array(Image.open(path)) > 0, pair[1], pair[0]).astype(np.uint16)).save(path)
+    names = ["ground", "plant", "stone"][:classes]
+    report = inspected(folders, names)
+    (problem,) = report.errors
+    assert problem.kind == "unknown_values"
+    assert "no void, since without" in problem.message
+    assert report.suggested_labels().values == values
+    if values is not None:
+        assert not inspected(folders, report.suggested_labels()).errors
+
+
+def test_what_is_negative_is_void_though_one_class_is_left() -> None:
+    pairs = [(image_of(i, mask_of(i)).transpose(2, 0, 1), np.where(mask_of(i) > 0, 1, -100)) for i in range(4)]
+    report = inspect_dataset(pairs, labels=Labels(["ground", "plant"]))
+    assert report.suggested_labels().values == {-100: 255}
+
+
+def test_ids_that_are_one_too_high_of_two_classes_are_written_once(tmp_path: Path) -> None:
+    folders = clean(tmp_path, train=5, val=3)
+    for path in tmp_path.glob("*/masks/*.png"):
+        Image.fromarray((1 + (np.array(Image.open(path)) > 0)).astype(np.uint8)).save(path)
+    (problem,) = inspected(folders, ["ground", "plant"]).errors
+    assert problem.suggestion == "Subtract 1: `values={0: 255, 1: 0, 2: 1}`"
+
+
 def test_a_void_class_is_told_from_ids_that_are_one_too_high(tmp_path: Path, camvid_root: Path) -> None:
     """Class 0 is missing in half of the frames, as it would be were the ids one too high: the others tell."""
     train = CamVid(camvid_root)

@@ -261,7 +261,7 @@ def _one_too_high(where: list[Seen], labels: Labels, whole: int) -> Problem:
         "where "
         f"the labels know 0..{classes - 1}",
         where,
-        f"Subtract 1: `values={{1: 0, 2: 1, ..., {classes}: {classes - 1}, 0: {labels.ignore_index}}}`"
+        f"Subtract 1: `values={_written(mapping)}`"
         if every
         else "Subtract 1 in these files (a mapping would shift the other masks, too): save `mask - 1`",
         mapping,
@@ -269,6 +269,9 @@ def _one_too_high(where: list[Seen], labels: Labels, whole: int) -> Problem:
 
 
 def _void(where: list[Seen], labels: Labels, whole: int, splits: Sequence[Split]) -> Iterator[Problem]:
+    if _hides_a_class(where, splits):
+        yield _no_void(where, labels, whole, splits)
+        return
     values = sorted({value for _, facts in where for value in facts.strange})
     mapping = dict.fromkeys(values, labels.ignore_index)
     yield items_problem(
@@ -283,7 +286,47 @@ def _void(where: list[Seen], labels: Labels, whole: int, splits: Sequence[Split]
     )
 
 
+def _classes_left(splits: Sequence[Split]) -> set[int]:
+    """The classes that all masks together would hold if each value that is no class were ignored."""
+    left: set[int] = set()
+    for split, facts in everything(splits):
+        if facts.raw is not None and facts.raw.kind == "ids":
+            names, no_class = split.labels.values or {}, {*facts.strange, split.labels.ignore_index}
+            left |= {names.get(value, value) for value in facts.raw.values} - no_class
+    return left
+
+
+def _hides_a_class(where: list[Seen], splits: Sequence[Split]) -> bool:
+    """Whether ignoring the values would leave one class at most; what is negative (-1, -100) is void nevertheless."""
+    return all(value > 0 for _, facts in where for value in facts.strange) and len(_classes_left(splits)) < 2
+
+
+def _no_void(where: list[Seen], labels: Labels, whole: int, splits: Sequence[Split]) -> Problem:
+    """Values that cannot be void, since one class at most would be left: such as an object at 128, or at 65535."""
+    strange = {value for _, facts in where for value in facts.strange}
+    present = sorted(_classes_left(splits) | {value for _, facts in everything(splits) for value in facts.strange})
+    mapping: dict[int, int] = {}
+    if len(labels.value_names) == len(present) == 2:
+        mapping = {value: becomes for becomes, value in enumerate(present) if value != becomes}
+    return items_problem(
+        "unknown_values",
+        "error",
+        f"{share_of(len(where), whole, 'mask')} {_hold(where)} values outside 0..{len(labels.value_names) - 1} "
+        f"({_shown(where)}): no void, since without {'it' if len(strange) == 1 else 'them'} the masks would hold one "
+        "class at most",
+        where,
+        f"Map {'them' if len(mapping) > 1 else 'it'}: `values={_written(mapping)}`, if {present[1]} means "
+        f"{labels.value_names[1]!r}"
+        if mapping
+        else f"Say which class each is, such as `values={{{max(strange)}: 1}}`",
+        mapping,
+    )
+
+
 def _unknown(where: list[Seen], labels: Labels, whole: int, splits: Sequence[Split]) -> Iterator[Problem]:
+    if _hides_a_class(where, splits):
+        yield _no_void(where, labels, whole, splits)
+        return
     values = sorted({value for _, facts in where for value in facts.strange})
     mapping = dict.fromkeys(values, labels.ignore_index)
     yield items_problem(
