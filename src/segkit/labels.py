@@ -242,7 +242,12 @@ class Labels:
             cause = "a 0/255 mask: divide it by 255, or map it with `values={255: 1}`"
         elif found.tolist() == [highest + 1] and 0 not in present:
             cause = "ids that start at 1: subtract 1, or map them with `values={1: 0, 2: 1, ...}`"
-        elif highest == len(found) == 1 and found[0] > 0 and present <= {0, int(found[0]), self.ignore_index}:
+        elif (
+            not getattr(self, "values", None)  # absent while they are being checked themselves
+            and highest == len(found) == 1
+            and found[0] > 0
+            and present <= {0, int(found[0]), self.ignore_index}
+        ):
             cause = f"an object at {found[0]}: map it with `values={{{found[0]}: 1}}`, or {ignoring} if it is void"
         elif found.tolist() == [highest + 1]:
             cause = f"a void class that is not mapped: turn {highest + 1} into {self.ignore_index}, with {ignoring}"

@@ -213,6 +213,13 @@ class TestYolo:
         assert read_mask(path, labels, size=(4, 8)).sum() == 8
         assert read_mask(path, Labels(["cat", "dog"], task="multilabel"), size=(4, 8)).sum((1, 2)).tolist() == [8, 0]
 
+    def test_an_object_does_not_become_background_in_silence(self, tmp_path):
+        """YOLO's first class has the number 0, which is the background's where the labels begin with one."""
+        path = yolo(tmp_path, f"0 {self.BOX}")
+        with pytest.raises(LabelError, match=r"line 1: class 0 would be 'background'.*values=\{0: 1, 1: 2"):
+            read_mask(path, Labels(["background", "cat"]), size=(4, 8))
+        assert read_mask(path, Labels(["background", "cat"], values={0: 0}), size=(4, 8)).sum() == 0
+
     @pytest.mark.parametrize("swap", [False, True])
     def test_the_smaller_lies_on_top_in_any_order(self, tmp_path, swap):
         lines = [f"0 {self.BOX}", "1 0.5 0.25 0.75 0.25 0.75 0.5 0.5 0.5"]

@@ -87,8 +87,8 @@ def yolo_mask(path: Path, size: tuple[int, int], labels: Labels) -> NDArray[Any]
     """The mask of a YOLO text file: a line an area, ``class x y x y ...``, as shares of width and height.
 
     A class number becomes what ``labels.values`` says; without them it is the class id (0 of a binary task is the
-    foreground). Pixels outside all areas are the class called background where there is one, else ignored; 0 of a
-    binary task.
+    foreground), which may not be the background's. Pixels outside all areas are the class called background where there
+    is one, else ignored; 0 of a binary task.
 
     Raises:
         DataError: a line that is no polygon, such as a box; its number is named.
@@ -120,6 +120,12 @@ def _yolo_id(value: int, labels: Labels, where: str) -> int:
     if labels.values is not None and value in labels.values:
         return labels.values[value]
     if 0 <= value < labels.num_classes:
+        if labels.task == "multiclass" and value == rest_of(labels):
+            raise LabelError(
+                f"{where}: class {value} would be {labels.names[value]!r}, which lies outside all outlines, and YOLO's "
+                " numbers count from 0 without it; say what they mean, such as "
+                "`Labels(..., values={0: 1, 1: 2, ...})`, or `{0: 0}` if background was outlined"
+            )
         return 1 if labels.task == "binary" else value
     raise LabelError(
         f"{where}: class {value} is none of the classes of the labels "
