@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,24 @@ def test_wrong_mask_values_are_named(squares: Any) -> None:
 def test_items_that_are_not_tensors(squares: Any) -> None:
     with pytest.raises(InputError, match="tensors or arrays"):
         next(Loader([("image.png", "mask.png")], labels=squares(1).labels, batch_size=1).in_order())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"image": 1, "mask": 2}, "item 0 .* is a dict with 'image', 'mask': return `image, mask`"),
+        ((np.zeros((3, 8, 9)), np.zeros((8, 9)), "name"), "item 0 .* is a tuple of 3: return `image, mask` alone"),
+        (7, "item 0 .* is int: 7"),
+        ((np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)), r"\(8, 9, 3\) looks like \(H, W, C\)"),
+        ((np.zeros((3, 8, 9), np.uint8), np.zeros((1, 8, 9), np.uint8)), r"one channel, `mask\[0\]`"),
+        ((np.zeros((2, 3, 8, 9), np.uint8), np.zeros((2, 8, 9), np.uint8)), "of a DataLoader.* batch_size=None"),
+        ((np.zeros((4, 8, 9), np.uint8), np.zeros((8, 9), np.uint8)), "in_channels=4"),
+    ],
+)
+def test_what_is_no_pair_is_said_with_the_way_out(squares: Any, item: Any, message: str) -> None:
+    loader = Loader([item], labels=squares(1).labels, batch_size=1, channels=3)
+    with pytest.raises(ValueError, match=message):
+        next(loader.in_order())
 
 
 def test_a_loader_that_is_left_early_leaves_no_thread(squares: Any) -> None:

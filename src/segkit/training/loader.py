@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segkit._checks import counted
+from segkit._checks import counted, listed
 from segkit._rng import generator
 from segkit.datasets import Pairs
 from segkit.device import Device
@@ -144,24 +144,30 @@ class SampleMaker:
         Raises:
             ShapeError, InputError, LabelError: they break the contract; the item is named.
         """
+        pair: Any = () if isinstance(item, Mapping | str) else item  # their parts would be names
         try:
-            image, mask = item
+            image, mask = pair
         except (TypeError, ValueError):
-            raise InputError(
-                f"a data set must give pairs (image, mask); {where} is {type(item).__name__}: {str(item)[:80]}"
-            ) from None
-        image, mask = _tensor(image), _tensor(mask)
+            raise InputError(f"a data set must give pairs (image, mask); {where} is {_described(item)}") from None
+        image, mask = _tensor(image, where), _tensor(mask, where)
         if image.ndim != 3:
-            raise ShapeError(f"an image must be (C, H, W); got {tuple(image.shape)} in {where}")
+            hint = "; of a DataLoader, give its data set, or batch_size=None" if image.ndim == 4 else ""
+            raise ShapeError(f"an image must be (C, H, W); got {tuple(image.shape)} in {where}{hint}")
         if self.channels is not None and image.shape[0] != self.channels:
-            raise ShapeError(
-                f"the model takes images of {counted(self.channels, 'channel')}; got {image.shape[0]} in {where}. "
-                f"Build the model with in_channels={image.shape[0]}, or convert all images to {self.channels}"
-            )
+            mend = f"Build the model with in_channels={image.shape[0]}, or convert all images to {self.channels}"
+            if image.shape[2] == self.channels and mask.shape[-2:] == image.shape[:2]:
+                mend = (
+                    f"Its shape {tuple(image.shape)} looks like (H, W, C): give (C, H, W), `image.transpose(2, 0, 1)`"
+                )
+            expects = f"the model takes images of {counted(self.channels, 'channel')}"
+            raise ShapeError(f"{expects}; got {image.shape[0]} in {where}. {mend}")
         planes = (self.labels.num_classes,) if self.labels.task == "multilabel" else ()
         expected = (*planes, *image.shape[1:])
         if tuple(mask.shape) != expected:
-            raise ShapeError(f"the mask of {where} must be {expected}, the size of its image; got {tuple(mask.shape)}")
+            hint = "; take its one channel, `mask[0]`" if tuple(mask.shape) == (1, *expected) else ""
+            raise ShapeError(
+                f"the mask of {where} must be {expected}, the size of its image; got {tuple(mask.shape)}{hint}"
+            )
         self.labels.check(mask.numpy(), where)
         return image, mask
 
@@ -394,9 +400,21 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _tensor(value: Tensor | NDArray[Any]) -> Tensor:
+def _described(item: Any) -> str:
+    """What stands where a pair was expected, without its pixels."""
+    if isinstance(item, Mapping):
+        return f"a {type(item).__name__} with {listed(map(repr, item), 6)}: return `image, mask`"
+    if isinstance(item, tuple | list):
+        return f"a {type(item).__name__} of {len(item)}: return `image, mask` alone"
+    return f"{type(item).__name__}: {str(item)[:80]}"
+
+
+def _tensor(value: Tensor | NDArray[Any], where: str) -> Tensor:
     if isinstance(value, Tensor):
         return value.cpu()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value)
-    raise InputError(f"a data set must give tensors or arrays (image, mask); got {type(value).__name__}")
+    raise InputError(
+        f"a data set must give tensors or arrays (image, mask); got {type(value).__name__} in {where}. Pictures become "
+        "arrays by `np.asarray(image).transpose(2, 0, 1)` and `np.asarray(mask)`"
+    )
