@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from segkit.kernels.cpu._memory import forget
+
 Contenders = Mapping[str, Callable[[], object]]
 
 
@@ -51,6 +53,7 @@ def _process_peak(run: Callable[[], object]) -> float:
     # does what was freed before. This slows what comes after: times are taken before.
     ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
     run()
+    forget()  # of our own results' memory too
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
