@@ -20,6 +20,7 @@ from segkit.training.ema import Ema
 from segkit.training.hooks import Hook, Step
 from segkit.training.loader import Batch, Loader
 from segkit.training.schedules import SCHEDULES, plateau_factor, rate_factor
+from segkit.training.step import NotFiniteError, Stepper
 
 FP32 = Device("cpu", precision="fp32", channels_last=False)
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 4, "device": FP32, "workers": 0}
@@ -265,3 +266,175 @@ def test_one_batch_alone_is_the_same_step_to_the_bit(squares: Any) -> None:
         run.stepper(several, 0.1)
         found.append(state(run.model))
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def stepper_of(trainer: Trainer, data: Any, **options: Any) -> Stepper:
+    """The trainer's stepper, in training mode, with options of its own."""
+    trainer.model.labels = data.labels
+    run = trainer._prepare(data, None, data.labels)
+    run.model.train()
+    notes: list[str] = []
+    stepper = Stepper(
+        run.model,
+        run.loss,
+        run.optimizer,
+        labels=data.labels,
+        config=run.config,
+        device=run.device,
+        note=notes.append,
+        **options,
+    )
+    stepper.notes = notes  # type: ignore[attr-defined]
+    return stepper
+
+
+def batches_of(data: Any, batch_size: int) -> list[Batch]:
+    return list(Loader(data, labels=data.labels, batch_size=batch_size).in_order())
+
+
+@pytest.mark.parametrize("grad_clip", [None, 0.05])
+def test_losses_read_late_are_the_same_losses_and_weights(squares: Any, grad_clip: float | None) -> None:
+    data = void_corners(squares)(8)
+    batches = batches_of(data, 2)
+    found = []
+    for late in (False, True):
+        stepper = stepper_of(Trainer(group_unet(), **QUICK, grad_clip=grad_clip), data, late=late)
+        losses = [stepper(batches[start : start + 2], 1e-3) for start in (0, 2, 0)]
+        losses.append(stepper.settle())
+        found.append((state(stepper.model), losses))
+    assert found[0][1][3] is None
+    assert found[1][1][0] is None
+    assert found[1][1][1:] == pytest.approx(found[0][1][:3], rel=1e-6)
+    for name, value in found[0][0].items():
+        torch.testing.assert_close(found[1][0][name], value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_not_finite_moves_nothing(squares: Any, kind: str, late: bool) -> None:
+    data = squares(4)
+    batches = batches_of(data, 2)
+    trainer = Trainer(group_unet(), **QUICK)
+    stepper = stepper_of(trainer, data, late=late)
+    stepper(batches[:1], 1e-3)
+    before = state(stepper.model)
+    moments = [value["exp_avg"].clone() for value in stepper.optimizer.state.values()]
+    forward = stepper.loss.forward
+
+    def spoilt(logits: Tensor, target: Tensor) -> Tensor:
+        value: Tensor = forward(logits, target)
+        # The root of zero is zero, and its slope infinite.
+        return value * math.nan if kind == "loss" else value + (logits * 0).sum().abs().sqrt()
+
+    stepper.loss.forward = spoilt  # type: ignore[method-assign]
+    if late:  # the next step is under way when this one is found out: it moves nothing either
+        stepper(batches[1:], 1e-3)
+        stepper.loss.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(NotFiniteError) as caught:
+        stepper(batches[:1] if late else batches[1:], 2e-3 if late else 1e-3)
+    error = caught.value
+    assert (error.what, error.indices, error.lr, error.late) == (kind, [2, 3], 1e-3, late)
+    assert all(torch.equal(value, before[name]) for name, value in stepper.model.state_dict().items())
+    assert all(
+        torch.equal(value["exp_avg"], old) for value, old in zip(stepper.optimizer.state.values(), moments, strict=True)
+    )
+    stepper.loss.forward = forward  # type: ignore[method-assign]
+    stepper(batches[:1], 1e-3)  # and on it goes
+    stepper.settle()
+    assert any(not torch.equal(value, before[name]) for name, value in stepper.model.state_dict().items())
+
+
+def test_late_steps_of_ignored_pixels_alone_move_no_weight(squares: Any) -> None:
+    data = squares(4)
+    batch = batches_of(data, 4)[0]
+    stepper = stepper_of(Trainer(group_unet(), **QUICK, weight_decay=0.1), data, late=True)
+    before = state(stepper.model)
+    stepper([batch._replace(masks=torch.full_like(batch.masks, 255))], 0.1)
+    assert stepper.settle() == 0.0
+    assert all(torch.equal(value, before[name]) for name, value in stepper.model.state_dict().items())
+
+
+def test_a_run_reads_late(squares: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Losses, rows and errors of a whole run, with the losses read as on a GPU."""
+    monkeypatch.setattr(Stepper, "_can_wait", lambda self: True)
+    init = Stepper.__init__
+
+    def late(self: Stepper, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **{**options, "late": True})
+
+    plain = Trainer(group_unet(), **QUICK)
+    rows = plain.fit(squares(8)).rows
+    monkeypatch.setattr(Stepper, "__init__", late)
+    waiting = Trainer(group_unet(), **QUICK, out=tmp_path, save_seconds=0)
+    found = waiting.fit(squares(8)).rows
+    assert [row.loss for row in found] == pytest.approx([row.loss for row in rows], rel=1e-5)
+    for name, value in state(plain.model).items():
+        torch.testing.assert_close(waiting.model.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    broken = Trainer(group_unet(), **QUICK, out=tmp_path / "b")
+    Bad(broken, monkeypatch, 3)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 2 \(epoch 2, lr 0\.001"):
+        broken.fit(squares(8))
+    assert json.loads((tmp_path / "b" / "not-finite.json").read_text())["step"] == 2
+
+
+class Narrow(torch.nn.Module):
+    """An encoder for which the memory never suffices for more than so many images."""
+
+    def __init__(self, encoder: torch.nn.Module, most: int) -> None:
+        super().__init__()
+        self.encoder, self.most, self.refused = encoder, most, 0
+        self.strides, self.out_channels = encoder.strides, encoder.out_channels
+
+    def forward(self, x: Tensor) -> Any:
+        if len(x) > self.most:
+            self.refused += 1
+            torch.rand(3)  # an attempt may have drawn
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return self.encoder(x)
+
+
+def test_where_memory_does_not_suffice_the_step_is_taken_in_parts(squares: Any) -> None:
+    data = void_corners(squares)(8)
+    batch = batches_of(data, 8)[0]
+    whole = stepper_of(Trainer(group_unet(), **QUICK), data)
+    expected = [whole([batch], 1e-2) for _ in range(2)]
+    narrow = stepper_of(Trainer(group_unet(), **QUICK), data)
+    narrow.model.encoder = Narrow(narrow.model.encoder, 3)
+    random = torch.get_rng_state()
+    found = [narrow([batch], 1e-2) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), random)
+    assert narrow.model.encoder.refused == 2  # eight, four; from then on two at once
+    assert found == pytest.approx(expected, rel=1e-5)
+    for name, value in state(whole.model).items():
+        other = narrow.model.state_dict()[name.replace("encoder.", "encoder.encoder.", 1)]
+        torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-5)
+    assert len(narrow.notes) == 2  # type: ignore[attr-defined]
+    assert "did not suffice for 8 images of 32x48 at once: from there on 4" in narrow.notes[0]  # type: ignore[attr-defined]
+
+
+def test_batch_statistics_of_a_failed_attempt_do_not_count(squares: Any, small_unet: Callable[[], UNet]) -> None:
+    data = squares(4)
+    batch = batches_of(data, 4)[0]
+    stepper = stepper_of(Trainer(small_unet(), **QUICK), data)
+    decoder, calls = stepper.model.decoder.forward, []
+
+    def failing(features: Any) -> Any:
+        calls.append(len(features[0]))
+        if len(features[0]) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return decoder(features)
+
+    stepper.model.decoder.forward = failing
+    stepper([batch], 1e-3)
+    assert calls == [4, 2, 2]
+    counts = {int(value) for name, value in stepper.model.state_dict().items() if name.endswith("batches_tracked")}
+    assert counts == {2}
+    assert "batch normalisation now averages over fewer images" in stepper.notes[0]  # type: ignore[attr-defined]
+
+
+def test_a_single_image_that_does_not_fit_is_an_error(squares: Any) -> None:
+    data = squares(2)
+    stepper = stepper_of(Trainer(group_unet(), **QUICK), data)
+    stepper.model.encoder = Narrow(stepper.model.encoder, 0)
+    with pytest.raises(TrainingError, match=r"a single image of 32x48: use smaller crops"):
+        stepper(batches_of(data, 2), 1e-3)

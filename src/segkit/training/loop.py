@@ -118,7 +118,10 @@ class Run:
         )
         self.state: _State = _State()
         assert model.labels is not None
-        self.stepper: Stepper = Stepper(model, loss, self.optimizer, labels=model.labels, config=config, device=device)
+        self.stepper: Stepper = Stepper(
+            model, loss, self.optimizer, labels=model.labels, config=config, device=device, note=history.note
+        )
+        self._loss = math.nan  # the last that is known
         self.ema: Ema | None = None if config.ema is None else Ema(model, config.ema)
         self._checkpoints = None if out is None else Checkpoints(out, keep=config.keep)
         self._safe: tuple[dict[str, Tensor], dict[str, Any]] | None = None
@@ -159,9 +162,11 @@ class Run:
 
         def step(rate: float) -> float:
             try:
-                return self.stepper(list(itertools.islice(batches, self.config.accumulate)), rate)
-            except NotFiniteError as error:
-                return error.value
+                value = self.stepper(list(itertools.islice(batches, self.config.accumulate)), rate)
+                late = self.stepper.settle()
+            except NotFiniteError:
+                return math.nan
+            return float(value if late is None else late)  # type: ignore[arg-type]  # one of them is known
 
         try:
             return range_test(step, lowest=lowest, highest=highest, steps=steps)
@@ -231,13 +236,15 @@ class Run:
         self.model.train()
         batches = self.train.shuffled(self.state.epoch, start=self.state.batch, place=self.state.place)
         while several := self._next(batches):
-            value = self._step(several)
-            self._count(value, len(several))
-            self._tell(value, bar)
+            self._step(several)
+            self._count(len(several))
+            self._tell(bar)
             if stop.received is not None or self.halted is not None or self.progress >= 1:
                 break
             if self._save_is_due():
+                self._hear(self.stepper.settle())
                 self.save()
+        self._hear(self.stepper.settle())
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The batches of the next step; the time that they are waited for counts as such."""
@@ -250,19 +257,24 @@ class Run:
             self.state.place = list(several[-1].place)
         return several
 
-    def _step(self, batches: list[Batch]) -> float:
-        value = self.stepper(batches, self._lr())
+    def _step(self, batches: list[Batch]) -> None:
+        self._hear(self.stepper(batches, self._lr()))
         if self.ema is not None:
             self.ema.update(self.model, self.state.steps + 1)
-        return value
 
-    def _tell(self, value: float, bar: RunBar) -> None:
+    def _hear(self, loss: float | None) -> None:
+        """Add a step's loss to the epoch's; on a GPU it comes a step late, or when the epoch ends."""
+        if loss is not None:
+            self._loss = loss
+            self.state.loss_sum += loss
+
+    def _tell(self, bar: RunBar) -> None:
         """Show the step that was just counted."""
         state = self.state
         speed = state.batch * self.train.batch_size / state.epoch_seconds
-        bar.update(done=self.progress, epoch=state.epoch, loss=value, images_per_second=speed)
+        bar.update(done=self.progress, epoch=state.epoch, loss=self._loss, images_per_second=speed)
         rate = self.optimizer.param_groups[0]["lr"]
-        self._call("step_end", Step(state.steps, state.epoch + 1, value, rate, speed))
+        self._call("step_end", Step(state.steps, state.epoch + 1, self._loss, rate, speed))
 
     def _lr(self) -> float:
         config = self.config
@@ -283,10 +295,11 @@ class Run:
         self.history.note(f"{explained}. Went back to step {self.state.steps}, and on at half the rate")
 
     def _explain_loss(self, error: NotFiniteError) -> str:
-        ids = listed(map(self.train.name, error.batch.indices))
+        ids = listed(map(self.train.name, error.indices)) or "of another process"
         written = "" if self.out is None else f" (see {self.out / NOT_FINITE})"
+        what = f"the loss is {error.value}" if error.what == "loss" else "a gradient is NaN or infinite"
         return (
-            f"the loss is {error.value} at step {self.state.steps} (epoch {self.state.epoch + 1}, lr {self._lr():.3g}, "
+            f"{what} at step {self.state.steps - error.late} (epoch {self.state.epoch + 1}, lr {error.lr:.3g}, "
             f"images {ids}){written}; no step was taken on it, but batch "
             "statistics may have seen it. Try a lower `lr`, or precision fp32, and look at the images"
         )
@@ -301,22 +314,21 @@ class Run:
             if parameter.grad is not None
         }
         values = {
-            "step": self.state.steps,
+            "step": self.state.steps - error.late,
             "epoch": self.state.epoch + 1,
-            "lr": self._lr(),
+            "lr": error.lr,
             "loss": str(error.value),
-            "images": list(map(self.train.name, error.batch.indices)),
+            "images": list(map(self.train.name, error.indices)),
             "gradient norms of the last backward pass": {name: str(norm) for name, norm in norms.items()},
         }
         write_json(self.out / NOT_FINITE, values)
 
-    def _count(self, value: float, batches: int) -> None:
+    def _count(self, batches: int) -> None:
         passed = self._tick()
         state = self.state
         state.steps += 1
         state.batch += batches
         state.epoch_steps += 1
-        state.loss_sum += value
         state.epoch_seconds += passed
 
     def _tick(self) -> float:
