@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import sys
 import time
@@ -17,14 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit._checks import listed
-from segkit._files import write_json
 from segkit.datasets import Cached, Pairs
 from segkit.device import Device
-from segkit.errors import ConfigError, DataError, TrainingError
+from segkit.errors import DataError, TrainingError
 from segkit.models import Segmenter, load_model
 from segkit.training._progress import RunBar
-from segkit.training.checkpoint import MANIFEST, Checkpoints, pack_optimizer, unpack_optimizer
+from segkit.training.checkpoint import MANIFEST, Checkpoints
 from segkit.training.config import TrainConfig
 from segkit.training.ema import Ema
 from segkit.training.evaluate import Result, evaluate
@@ -33,14 +30,16 @@ from segkit.training.history import Epoch, History
 from segkit.training.hooks import Step
 from segkit.training.loader import AnyLoader, Batch, Loader
 from segkit.training.lr_finder import LearningRates, range_test
+from segkit.training.not_finite import explain_not_finite, write_not_finite
 from segkit.training.optim import OptimizerClass, create_optimizer
 from segkit.training.schedules import plateau_factor, rate_factor
 from segkit.training.signals import StopSignals
+from segkit.training.state import Parts, RunState, check_same, machine
 from segkit.training.step import NotFiniteError, Stepper
 
 __all__ = ["BEST", "LAST", "Run"]
 
-LAST, BEST, HISTORY, NOT_FINITE = MANIFEST, "best", "history.json", "not-finite.json"
+LAST, BEST, HISTORY = MANIFEST, "best", "history.json"
 
 _LAST_EPOCH = sys.maxsize
 
@@ -51,27 +50,6 @@ _WAITING_SECONDS, _WAITING_SHARE = 5.0, 0.2
 
 # A run of so many minutes spends at most this share of them on validation (the last one not counted).
 _VALIDATION_SHARE = 0.1
-
-
-@dataclasses.dataclass
-class _State:
-    """Where a run stands; plain numbers, all of them in the checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    epoch_steps: int = 0
-    epoch_seconds: float = 0.0
-    waited_seconds: float = 0.0  # for data, of the whole run
-    epoch_waited: float = 0.0
-    place: list[int] | None = None  # how far a stream is read: the pass, and the items of it
-    validation_seconds: float = 0.0
-    last_validation_seconds: float = 0.0
-    best_score: float | None = None
-    rollbacks: int = 0
-    finished: bool = False
 
 
 class Run:
@@ -116,13 +94,16 @@ class Run:
             encoder=model.encoder.parameters(),
             encoder_lr_factor=config.encoder_lr_factor,
         )
-        self.state: _State = _State()
+        self.state: RunState = RunState()
         assert model.labels is not None
         self.stepper: Stepper = Stepper(
             model, loss, self.optimizer, labels=model.labels, config=config, device=device, note=history.note
         )
         self._loss = math.nan  # the last that is known
         self.ema: Ema | None = None if config.ema is None else Ema(model, config.ema)
+        self._parts = Parts(
+            model=model, optimizer=self.optimizer, scaler=self.stepper.scaler, ema=self.ema, device=device
+        )
         self._checkpoints = None if out is None else Checkpoints(out, keep=config.keep)
         self._safe: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._val_loader: Loader | None = None
@@ -285,43 +266,16 @@ class Run:
 
     def _roll_back(self, error: NotFiniteError) -> None:
         """Go on from the last checkpoint at half the rate, if that is the policy; or end the run."""
-        explained = TrainingError(self._explain_loss(error))
-        self._write_not_finite(error)
+        where = {"step": self.state.steps - error.late, "epoch": self.state.epoch + 1}
+        explained = TrainingError(explain_not_finite(error, **where, train=self.train, out=self.out))
+        if self.out is not None:
+            write_not_finite(error, **where, train=self.train, model=self.model, out=self.out)
         if self._safe is None or self.state.rollbacks >= _MOST_ROLLBACKS:
             raise explained from error
         rollbacks = self.state.rollbacks + 1
         self._unpack(*self._safe)
         self.state.rollbacks = rollbacks
         self.history.note(f"{explained}. Went back to step {self.state.steps}, and on at half the rate")
-
-    def _explain_loss(self, error: NotFiniteError) -> str:
-        ids = listed(map(self.train.name, error.indices)) or "of another process"
-        written = "" if self.out is None else f" (see {self.out / NOT_FINITE})"
-        what = f"the loss is {error.value}" if error.what == "loss" else "a gradient is NaN or infinite"
-        return (
-            f"{what} at step {self.state.steps - error.late} (epoch {self.state.epoch + 1}, lr {error.lr:.3g}, "
-            f"images {ids}){written}; no step was taken on it, but batch "
-            "statistics may have seen it. Try a lower `lr`, or precision fp32, and look at the images"
-        )
-
-    def _write_not_finite(self, error: NotFiniteError) -> None:
-        """Keep what a person needs to find the cause: the items, and the gradients before them."""
-        if self.out is None:
-            return
-        norms = {
-            name: float(parameter.grad.norm())
-            for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None
-        }
-        values = {
-            "step": self.state.steps - error.late,
-            "epoch": self.state.epoch + 1,
-            "lr": error.lr,
-            "loss": str(error.value),
-            "images": list(map(self.train.name, error.indices)),
-            "gradient norms of the last backward pass": {name: str(norm) for name, norm in norms.items()},
-        }
-        write_json(self.out / NOT_FINITE, values)
 
     def _count(self, batches: int) -> None:
         passed = self._tick()
@@ -443,24 +397,15 @@ class Run:
 
     def _pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that a run is made of, in copies: tensors, and plain values."""
-        optimizer_tensors, optimizer_values = pack_optimizer(self.optimizer)
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= optimizer_tensors
-        if self.ema is not None:
-            tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.torch.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device.torch)
-        plain = {
+        tensors, plain = self._parts.pack()
+        plain |= {
             "run": dataclasses.asdict(self.state),
             "config": self.config.to_dict(),
             "subject": self._subject(),
-            "machine": self._machine(),
+            "machine": machine(self.device),
             "history": self.history.to_dict(),
-            "optimizer": optimizer_values,
-            "scaler": self.stepper.scaler.state_dict(),
         }
-        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, plain
+        return tensors, plain
 
     def restore(self) -> None:
         """Continue from the newest checkpoint in the run's folder that is whole.
@@ -474,11 +419,11 @@ class Run:
         assert self._checkpoints is not None
         self._checkpoints.sweep()
         tensors, plain, problems = self._checkpoints.load()
-        self._check_same(plain)
+        check_same(plain, config=self.config, subject=self._subject(), out=self.out)
         self._unpack(tensors, plain)
         for problem in problems:
             self.history.note(f"resumed from step {self.state.steps}: {problem}")
-        for name, value in self._machine().items():
+        for name, value in machine(self.device).items():
             if plain["machine"][name] != value:
                 self.history.note(
                     f"resumed with another {name} ({plain['machine'][name]}, then {value}): not bit-equal"
@@ -489,16 +434,8 @@ class Run:
 
     def _unpack(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Take back what `_pack` gave."""
-        self.model.load_state_dict(_with_prefix(tensors, "model."))
-        unpack_optimizer(self.optimizer, tensors, plain["optimizer"])
-        if self.ema is not None:
-            self.ema.load(_with_prefix(tensors, "ema."))
-        if plain["scaler"] and self.stepper.scaler.is_enabled():
-            self.stepper.scaler.load_state_dict(plain["scaler"])
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and self.device.torch.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device.torch)
-        self.state = _State(**plain["run"])
+        self._parts.unpack(tensors, plain)
+        self.state = RunState(**plain["run"])
         loaded = History.from_dict(plain["history"])
         self.history.rows[:], self.history.notes[:] = loaded.rows, loaded.notes
 
@@ -506,28 +443,6 @@ class Run:
         """What a run is about: a resume with another one would be another run."""
         assert self.model.labels is not None
         return {"model": self.model.config, "labels": self.model.labels.to_dict(), **self.train.subject()}
-
-    def _machine(self) -> dict[str, Any]:
-        """What may change, at the price of the last bits."""
-        return {"precision": self.device.precision, "intra-op threads": torch.get_num_threads()}
-
-    def _check_same(self, saved: dict[str, Any]) -> None:
-        # How long and with how many threads may change; what a step computes may not.
-        free = {"epochs", "minutes", "workers", "cache", "keep", "save_seconds", "on_nan", "on_save_error"}
-        old = {name: value for name, value in saved["config"].items() if name not in free} | saved["subject"]
-        new = json.loads(json.dumps(self.config.to_dict() | self._subject()))
-        changed = [
-            f"{name} was {value!r} and is {new.get(name)!r}" for name, value in old.items() if new.get(name) != value
-        ]
-        if changed:
-            raise ConfigError(
-                f"the run in {self.out} was started with other settings: {'; '.join(changed)}. "
-                "Resume with the same ones, or start anew in another folder"
-            )
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _or_none(value: float) -> float | None:
