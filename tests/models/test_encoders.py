@@ -14,11 +14,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional as F
 
 import segkit
 from segkit import UNet
 from segkit.errors import InputError, UnknownNameError
 from segkit.models import create_encoder, list_encoders, register_encoder
+from segkit.models._blocks import Residual
 from segkit.models.encoders import ENCODERS
 from segkit.models.encoders._library import statistics
 
@@ -322,3 +324,24 @@ def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None
     with pytest.raises(InputError) as caught:
         create_encoder(name, **options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [4, 8])
+def test_a_shortcut_takes_every_second_cell(channels: int) -> None:
+    """However few channels there are, the 1x1 convolution beside the body has the stride of the body."""
+    torch.manual_seed(0)
+    block = Residual(channels, 8, stride=2, norm="batch").eval()
+    x = torch.randn(2, channels, 7, 10).contiguous(memory_format=torch.channels_last)
+    convolution, norm = block.shortcut
+    expected = norm(F.conv2d(x, convolution.weight, stride=2))
+    torch.testing.assert_close(block(x), torch.relu(block.body(x) + expected))
+
+
+def test_few_channels_learn_in_channels_last_memory() -> None:
+    """It ended the process on CPUs without AVX512: a defect of oneDNN."""
+    model = Residual(4, 8, stride=2, norm="batch")
+    for _ in range(20):
+        x = torch.randn(4, 4, 16, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
+        model(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.isfinite().all()
