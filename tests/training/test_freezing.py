@@ -19,7 +19,7 @@ from segkit.training import TrainConfig
 from segkit.training.freezing import frozen_in
 from segkit.training.hooks import Hook, Step
 from segkit.training.loop import Run
-from segkit.training.optim import create_optimizer
+from segkit.training.optim import create_optimizer, lr_factors
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "workers": 0}
 
@@ -144,17 +144,39 @@ def test_the_encoder_takes_smaller_steps(squares: Any, optimizer: str) -> None:
 def test_the_groups_of_the_optimiser() -> None:
     model = small_model(2)
     options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
-    plain = create_optimizer("adamw", model.parameters(), **options, encoder=model.encoder.parameters())
+    plain = create_optimizer("adamw", model.parameters(), **options)
     assert [(group["weight_decay"], group["lr_factor"]) for group in plain.param_groups] == [(0.1, 1.0), (0.0, 1.0)]
-    both = create_optimizer(
-        "adamw", model.parameters(), **options, encoder=model.encoder.parameters(), encoder_lr_factor=0.1
-    )
+    factors = lr_factors(model, encoder_lr_factor=0.1, layer_decay=1.0)
+    both = create_optimizer("adamw", model.parameters(), **options, lr_factors=factors)
     assert [(group["weight_decay"], group["lr"]) for group in both.param_groups] == [
         (0.1, 0.01), (0.0, 0.01), (0.1, pytest.approx(0.001)), (0.0, pytest.approx(0.001)),
     ]  # fmt: skip
     assert sum(len(group["params"]) for group in both.param_groups) == len(list(model.parameters()))
     slower = {weight for group in both.param_groups[2:] for weight in group["params"]}
     assert slower == set(model.encoder.parameters())
+
+
+def test_layers_decay_from_the_deepest_stage_to_the_stem() -> None:
+    model = small_model(2)
+    factors = lr_factors(model, encoder_lr_factor=0.5, layer_decay=0.1)
+    found = create_optimizer("adam", model.parameters(), lr=1.0, weight_decay=0.0, lr_factors=factors)
+    assert sorted({group["lr_factor"] for group in found.param_groups}, reverse=True) == pytest.approx(
+        [1.0, 0.05, 0.005, 0.0005]
+    )
+    assert sum(len(group["params"]) for group in found.param_groups) == len(list(model.parameters()))
+    # What the stem's map depends on is the slowest, and is what `freeze(1)` would freeze.
+    model.freeze(1)
+    stem = [parameter for parameter in model.encoder.parameters() if not parameter.requires_grad]
+    model.freeze(0)
+    assert stem
+    assert {round(factors[parameter], 6) for parameter in stem} == {0.0005}
+
+
+def test_a_run_with_decaying_layers(squares: Any) -> None:
+    trainer = Trainer(small_model(2), **QUICK, layer_decay=0.7)
+    trainer.fit(squares(4))
+    with pytest.raises(InputError, match=r"`layer_decay` must be greater than 0; got 0"):
+        Trainer(small_model(2), **QUICK, layer_decay=0)
 
 
 def test_the_history_has_the_rate_of_the_decoder(squares: Any, small_unet: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ def upsample(x: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
 
     Values and gradients are those of `torch.nn.functional.interpolate` followed by a slice. On the CPU the gradient is
     computed by a convolution instead, in about a sixth of the time: torch adds up pixel by pixel, and fills and copies
-    a full-size tensor for the slice.
+    a full-size tensor for the slice. So it is under `torch.use_deterministic_algorithms`, on any device.
 
     Args:
         x: ``(B, K, n, m)`` floats.
@@ -25,8 +25,9 @@ def upsample(x: Tensor, scale: int, size: tuple[int, int]) -> Tensor:
     """
     if scale == 1:
         return x[..., : size[0], : size[1]]
-    # A compiler makes its own backward pass, and an exported graph has none.
-    if x.device.type != "cpu" or not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+    # A GPU adds up faster, but in any order. A compiler makes its own backward pass, and an exported graph has none.
+    by_convolution = x.device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
+    if not by_convolution or not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
         return _enlarge(x, scale, size)
     out: Tensor = _Upsample.apply(x, scale, size)
     return out
@@ -50,7 +51,7 @@ class _Upsample(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(gradients[0].device.type, enabled=False):
             return _shrink(gradients[0], ctx.scale, ctx.shape), None, None
 
 
@@ -63,7 +64,7 @@ def _shrink(gradient: Tensor, scale: int, shape: torch.Size) -> Tensor:
     beyond = 1 + -(-cut // scale)
     cells = F.conv2d(
         gradient.contiguous(memory_format=torch.channels_last),
-        _shares(scale, gradient.dtype).expand(classes, 1, -1, -1),
+        _shares(scale, gradient.dtype).to(gradient.device).expand(classes, 1, -1, -1),
         stride=scale,
         padding=scale * beyond + scale // 2,
         groups=classes,

@@ -37,9 +37,11 @@ class TrainConfig:
     rare_classes: float = 0.0
     steps_per_epoch: int | None = None
     size: tuple[int, int] | None = None
+    progressive: float | None = None
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
     encoder_lr_factor: float = 1.0
+    layer_decay: float = 1.0
     freeze: str | int | None = None
     unfreeze: int | tuple[int, ...] | None = None
     seed: int = 0
@@ -50,6 +52,8 @@ class TrainConfig:
     save_seconds: float = 30.0
     on_nan: str = "stop"
     on_save_error: str = "warn"
+    compile: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         if "." not in self.optimizer:  # a dotted name is of a class that the trainer was given
@@ -69,6 +73,10 @@ class TrainConfig:
         check_choice("on_save_error", self.on_save_error, ("warn", "stop"))
         check_number("weight_decay", self.weight_decay, minimum=0)
         check_number("encoder_lr_factor", self.encoder_lr_factor, above=0)
+        check_number("layer_decay", self.layer_decay, above=0, maximum=1)
+        for name in ("compile", "deterministic"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"`{name}` must be True or False; got {getattr(self, name)!r}")
         check_freezing(self.freeze, self.unfreeze)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("seed", self.seed, minimum=0)
@@ -91,6 +99,13 @@ class TrainConfig:
                 raise InputError(
                     f"`size` (={self.size}) is that of the crops that `augment` makes; give `augment` too "
                     '(such as "light"), or the data set a `resize`'
+                )
+
+        if self.progressive is not None:
+            check_number("progressive", self.progressive, above=0, maximum=1)
+            if self.size is None:
+                raise InputError(
+                    f"`progressive` (={self.progressive}) lets the crops of `augment` grow to `size`; give `size` too"
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class AnyLoader(Protocol):
         """The batches of an epoch from number ``start``; ``place`` is the one of the batch before them."""
         ...
 
+    def use(self, transform: Transform) -> None:
+        """Take another transform of the same kind from now on, such as one that cuts larger crops."""
+        ...
+
     def name(self, index: int) -> str:
         """An item's name for messages."""
         ...
@@ -276,6 +280,12 @@ class Loader:
             "number of training items": len(self.dataset),
             "ids of the training items": hashlib.sha256(names.encode()).hexdigest(),
         }
+
+    def use(self, transform: Transform) -> None:
+        """Take another transform of the same kind from now on, such as one that cuts larger crops."""
+        if transform != self.maker.transform:
+            self.close()  # worker processes have the one that they were started with
+            self.maker.transform = transform
 
     def name(self, index: int) -> str:
         """An item's name for messages."""

@@ -31,11 +31,12 @@ from segkit.training.hooks import Step
 from segkit.training.loader import AnyLoader, Batch, Loader
 from segkit.training.lr_finder import LearningRates, range_test
 from segkit.training.not_finite import explain_not_finite, write_not_finite
-from segkit.training.optim import OptimizerClass, create_optimizer
-from segkit.training.schedules import plateau_factor, rate_factor
+from segkit.training.optim import OptimizerClass, create_optimizer, lr_factors
+from segkit.training.schedules import grown, plateau_factor, rate_factor
 from segkit.training.signals import StopSignals
 from segkit.training.state import Parts, RunState, check_same, machine
 from segkit.training.step import NotFiniteError, Stepper
+from segkit.transforms import Transform
 
 __all__ = ["BEST", "LAST", "Run"]
 
@@ -77,10 +78,12 @@ class Run:
         out: Path | None,
         call: Callable[..., object],
         optimizer: OptimizerClass | None = None,
+        crop: Callable[[tuple[int, int]], Transform] | None = None,
     ) -> None:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
         self.halted: str | None = None
+        self._crop = crop
         self._call = call
         self._stages = stages_of(model, config.freeze, config.unfreeze)
         # What never learns has no place in the optimiser; what learns later has one from the start.
@@ -91,8 +94,7 @@ class Run:
             model.parameters(),
             lr=config.lr,
             weight_decay=config.weight_decay,
-            encoder=model.encoder.parameters(),
-            encoder_lr_factor=config.encoder_lr_factor,
+            lr_factors=lr_factors(model, encoder_lr_factor=config.encoder_lr_factor, layer_decay=config.layer_decay),
         )
         self.state: RunState = RunState()
         assert model.labels is not None
@@ -215,6 +217,8 @@ class Run:
 
     def _train_epoch(self, stop: StopSignals, bar: RunBar) -> None:
         self.model.train()
+        if self._crop is not None and self.config.size is not None and self.config.progressive is not None:
+            self.train.use(self._crop(grown(self.config.size, self.config.progressive, self.state.epoch_start)))
         batches = self.train.shuffled(self.state.epoch, start=self.state.batch, place=self.state.place)
         while several := self._next(batches):
             self._step(several)
@@ -308,6 +312,7 @@ class Run:
             state.finished = True
             self.history.note(f"stopped after epoch {state.epoch + 1}: {self.halted}")
         state.epoch += 1
+        state.epoch_start = self.progress
         state.batch = state.epoch_steps = 0
         state.loss_sum = state.epoch_seconds = state.epoch_waited = 0.0
         if state.finished or self._save_is_due():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from segkit.errors import InputError
+from segkit.models import Segmenter
+from segkit.models._stages import probe, stage_parameters
 
-__all__ = ["OPTIMIZERS", "OptimizerClass", "create_optimizer", "optimizer_name"]
+__all__ = ["OPTIMIZERS", "OptimizerClass", "create_optimizer", "lr_factors", "optimizer_name"]
 
 OptimizerClass = Callable[..., torch.optim.Optimizer]
 """Any of torch's kind: called with parameter groups and ``lr``."""
@@ -50,36 +52,51 @@ def optimizer_name(optimizer: str | OptimizerClass) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def lr_factors(model: Segmenter, *, encoder_lr_factor: float, layer_decay: float) -> dict[nn.Parameter, float]:
+    """What each of the encoder's parameters has of the learning rate, where that is less than all of it.
+
+    The whole encoder has ``encoder_lr_factor`` of it (Howard and Ruder 2018, section 3.2, with two rates). With a
+    ``layer_decay`` below 1 its deepest stage has that share of it, the one before the square of it, and so on to the
+    stem (as Clark et al. 2020, ELECTRA, and Bao et al. 2021, BEiT, by layers).
+    """
+    factors = dict.fromkeys(model.encoder.parameters(), encoder_lr_factor)
+    if layer_decay != 1:
+        stages = stage_parameters(probe(model.encoder, model.in_channels, 2 * model.stride))
+        for depth, stage in enumerate(stages):
+            for parameter in stage:
+                factors[parameter] = encoder_lr_factor * layer_decay ** (len(stages) - depth)
+    return {parameter: factor for parameter, factor in factors.items() if factor != 1}
+
+
 def create_optimizer(
     kind: str | OptimizerClass,
     parameters: Iterable[nn.Parameter],
     *,
     lr: float,
     weight_decay: float,
-    encoder: Iterable[nn.Parameter] = (),
-    encoder_lr_factor: float = 1.0,
+    lr_factors: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimiser by its name (``"sgd"`` has Nesterov momentum 0.9) or class over the parameters that learn.
 
     Weight decay is for the weights of convolutions and linear maps; scales, shifts and biases keep their size (as
     He et al. 2019, "Bag of Tricks for Image Classification", section 3.1).
 
-    Each group has an ``lr_factor``, which whoever sets the rate multiplies it by: 1 but for the ``encoder``'s
-    parameters (discriminative rates, Howard and Ruder 2018, section 3.2, with two rates).
+    Each group has an ``lr_factor``, which whoever sets the rate multiplies it by: 1 but for those of ``lr_factors``.
     """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
-    slower = set(encoder) if encoder_lr_factor != 1 else set()
+    factors = lr_factors or {}
+    kinds = {(factors.get(weight, 1.0), weight.ndim > 1) for weight in learning}
     groups = [
         {
-            "params": [weight for weight in learning if (weight in slower, weight.ndim > 1) == (inside, decays)],
+            "params": [
+                weight for weight in learning if (factors.get(weight, 1.0), weight.ndim > 1) == (factor, decays)
+            ],
             "weight_decay": weight_decay if decays else 0.0,
             "lr": lr * factor,
             "lr_factor": factor,
         }
-        for inside, factor in ((False, 1.0), (True, encoder_lr_factor))
-        for decays in (True, False)
+        for factor, decays in sorted(kinds, reverse=True)
     ]
-    groups = [group for group in groups if group["params"]]
     if not isinstance(kind, str):
         return kind(groups, lr=lr)
     if kind not in _FUSED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-__all__ = ["SCHEDULES", "plateau_factor", "rate_factor"]
+__all__ = ["SCHEDULES", "grown", "plateau_factor", "rate_factor"]
 
 
 def _constant(progress: float) -> float:
@@ -49,6 +49,21 @@ def rate_factor(schedule: str, progress: float, warmup: float) -> float:
     """
     ramp = 1.0 if progress >= warmup else max(progress / warmup, 1e-3)
     return ramp * SCHEDULES[schedule](progress)
+
+
+def grown(size: tuple[int, int], share: float, progress: float) -> tuple[int, int]:
+    """The crop of a progressive run: from ``share`` of each side at its beginning to all of it at three quarters.
+
+    Sides grow in steps of 32, so that few sizes occur (progressive resizing, as in Howard's fast.ai course of 2018 and
+    Tan and Le 2021, EfficientNetV2, section 4).
+
+    Example:
+        >>> [grown((192, 256), 0.5, progress) for progress in (0, 0.4, 0.8)]
+        [(96, 128), (128, 192), (192, 256)]
+    """
+    now = min(1.0, share + (1 - share) * progress / 0.75)
+    height, width = (side if now == 1 else min(side, max(32, int(side * now) // 32 * 32)) for side in size)
+    return height, width
 
 
 def plateau_factor(scores: Sequence[float | None], *, patience: int = 5, shrink: float = 0.1) -> float:

@@ -28,6 +28,7 @@ class RunState:
     """Where a run stands; plain numbers, all of them in the checkpoint."""
 
     epoch: int = 0
+    epoch_start: float = 0.0  # the share of the run that was done before it
     batch: int = 0
     steps: int = 0
     seconds: float = 0.0

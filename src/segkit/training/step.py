@@ -241,6 +241,7 @@ class Stepper:
                 return self._add_up(parts, total, lr)
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 if not _is_out_of_memory(error):
+                    _explain_deterministic(error)
                     raise
                 self._halve(parts, error)
             # Outside the handler, where the error no longer holds the tensors of its frames.
@@ -383,6 +384,16 @@ class Stepper:
                 'or another norm in the model, such as norm="group"'
             ) from error
         return logits
+
+
+def _explain_deterministic(error: RuntimeError) -> None:
+    """Say what to do where torch has no deterministic form of an operation."""
+    text = str(error)
+    if "deterministic implementation" in text:
+        raise TrainingError(
+            f"`deterministic` cannot be kept: {text.partition(',')[0]}. Take another encoder or loss, or train "
+            "without it"
+        ) from error
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -125,6 +125,12 @@ class StreamLoader:
             "steps per epoch": self._steps,
         }
 
+    def use(self, transform: Transform) -> None:
+        """Take another transform of the same kind from now on, such as one that cuts larger crops."""
+        if transform != self.maker.transform:
+            self.close()  # worker processes have the one that they were started with
+            self.maker.transform = transform
+
     def name(self, index: int) -> str:
         """An item's name for messages."""
         return f"number {index}"

@@ -21,6 +21,7 @@ from segkit.inference import ImageLike, Predictor
 from segkit.labels import Labels
 from segkit.losses import DeepSupervision, create_loss
 from segkit.models import Segmenter
+from segkit.training._backends import compiled, tuned
 from segkit.training._card import write_card
 from segkit.training._precheck import check_before_training
 from segkit.training.checkpoint import Checkpoints
@@ -67,10 +68,14 @@ class Trainer:
             images that show it, the crop placed over it; all masks are read once before the first step.
         steps_per_epoch: batches that count as an epoch, for a training stream (one without numbered items).
         size: ``(height, width)`` of the crops that ``augment`` makes; None for the size of the first image.
+        progressive: the share of ``size`` (0..1) that the first epoch's crops have; they grow epoch by epoch, in steps
+            of 32 pixels, and have all of it for the last quarter of the run. None: all of it from the first.
         class_weights: one positive weight a class (background and foreground for a binary task), for the losses that
             take them.
         label_smoothing: 0..1, for the losses that take it.
         encoder_lr_factor: what the encoder's learning rate is of ``lr``, such as 0.1 for a pretrained one.
+        layer_decay: below 1, the encoder's deepest stage has that share of its rate, the one before it the square, and
+            so on to the stem, such as 0.75 for a pretrained one.
         freeze: ``"encoder"``, or how many of its stages from the image on (1 is the stem): they keep their weights, and
             their norms the statistics, while `fit` runs.
         unfreeze: after how many epochs all of it learns; or several, growing: after each of them one more stage, the
@@ -91,6 +96,10 @@ class Trainer:
             ``"rollback"`` goes on from the last checkpoint at half the rate, at most three times.
         on_save_error: what a checkpoint that cannot be written does: ``"warn"`` goes on and tries again later,
             ``"stop"`` ends the run. The earlier ones are as they were.
+        compile: whether torch compiles the model while `fit` runs, for any size; needs a C++ compiler on a CPU. What is
+            saved is the model as it was.
+        deterministic: whether the run is the same bit for bit on a GPU, too. What torch runs in any order is replaced
+            (enlarging, whose gradient is a convolution then) or refused by name; what it sets is put back after `fit`.
         hooks: called as the run goes; see `Hook`.
         out: a folder for checkpoints (``step-*.safetensors`` with ``checkpoints.json``, ``best/``) and
             ``history.json``; None writes nothing.
@@ -149,9 +158,11 @@ class Trainer:
         rare_classes: float = 0.0,
         steps_per_epoch: int | None = None,
         size: tuple[int, int] | None = None,
+        progressive: float | None = None,
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         encoder_lr_factor: float = 1.0,
+        layer_decay: float = 1.0,
         freeze: str | int | None = None,
         unfreeze: int | Sequence[int] | None = None,
         seed: int = 0,
@@ -163,6 +174,8 @@ class Trainer:
         save_seconds: float = 30.0,
         on_nan: str = "stop",
         on_save_error: str = "warn",
+        compile: bool = False,
+        deterministic: bool = False,
         hooks: Iterable[Hook] = (),
         device: Device | torch.device | str | None = None,
         out: str | Path | None = None,
@@ -187,9 +200,11 @@ class Trainer:
             rare_classes=rare_classes,
             steps_per_epoch=steps_per_epoch,
             size=size,
+            progressive=progressive,
             class_weights=None if class_weights is None else tuple(class_weights),
             label_smoothing=label_smoothing,
             encoder_lr_factor=encoder_lr_factor,
+            layer_decay=layer_decay,
             freeze=freeze,
             unfreeze=tuple(unfreeze) if isinstance(unfreeze, list) else unfreeze,  # type: ignore[arg-type]
             seed=seed,
@@ -200,6 +215,8 @@ class Trainer:
             save_seconds=save_seconds,
             on_nan=on_nan,
             on_save_error=on_save_error,
+            compile=compile,
+            deterministic=deterministic,
         )
         self._optimizer: OptimizerClass | None = None if isinstance(optimizer, str) else optimizer
         self._hooks: list[Hook] = check_hooks(hooks)
@@ -261,7 +278,8 @@ class Trainer:
             for name, data in (("train", train), ("val", val))
             if data is not None
         }
-        with folder_lock(self.out) if self.out is not None else nullcontext(), self._seeded(), StopSignals() as stop:
+        lock = folder_lock(self.out) if self.out is not None else nullcontext()
+        with lock, self._seeded(), self._backends(), StopSignals() as stop:
             run = self._run = self._prepare(train, val, labels, self.out)
             try:
                 if resume:
@@ -405,6 +423,13 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             yield
 
+    @contextmanager
+    def _backends(self) -> Iterator[None]:
+        """What torch is told for the run alone."""
+        compiling = compiled(self.model, self.device, self.history.note) if self.config.compile else nullcontext()
+        with tuned(self.device, deterministic=self.config.deterministic), compiling:
+            yield
+
     def _prepare(
         self, train: Pairs | Iterable[Item], val: Pairs | None, labels: Labels, out: Path | None = None
     ) -> Run:
@@ -423,7 +448,13 @@ class Trainer:
             out=out,
             call=hook_caller(self._hooks, self, self.history.note),
             optimizer=self._optimizer,
+            crop=self._crop if config.progressive is not None else None,
         )
+
+    def _crop(self, size: tuple[int, int]) -> Transform:
+        assert self._augment is not None
+        assert self.model.labels is not None
+        return as_transform(self._augment, size=size, ignore_index=self.model.labels.ignore_index)
 
     def _loader(self, train: Pairs | Iterable[Item], labels: Labels) -> AnyLoader:
         config = self.config
