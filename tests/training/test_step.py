@@ -157,6 +157,27 @@ def test_a_plateau_shrinks_the_rate_once_every_patience() -> None:
     )
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_the_average_hears_nothing_of_a_step_that_was_not_taken(
+    squares: Any, small_unet: Callable[[], UNet], late: bool
+) -> None:
+    data = squares(4)
+    batch = batches_of(data, 4)[0]
+    stepper = stepper_of(Trainer(small_unet(), **QUICK), data, late=late)
+    average = Ema(stepper.model, 0.9)
+    stepper([batch], 1e-2)
+    average.update(stepper.model, 1, stepper.moved)
+    expected = Ema(small_unet(), 0.9)
+    expected.update(stepper.model, 1)
+    before = {name: value.clone() for name, value in average.tensors.items()}
+    for name, value in before.items():
+        torch.testing.assert_close(value, expected.tensors[name])
+    stepper([batch._replace(masks=torch.full_like(batch.masks, 255))], 1e-2)
+    average.update(stepper.model, 2, stepper.moved)
+    learning = dict(stepper.model.named_parameters())
+    assert all(torch.equal(value, before[name]) for name, value in average.tensors.items() if name in learning)
+
+
 def test_any_optimizer_of_torch(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
     trainer = Trainer(small_unet(), **QUICK, optimizer=functools.partial(torch.optim.Adagrad, eps=1e-3), out=tmp_path)
     before = state(trainer.model)
@@ -374,7 +395,11 @@ def test_a_run_reads_late(squares: Any, monkeypatch: pytest.MonkeyPatch, tmp_pat
     Bad(broken, monkeypatch, 3)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 2 \(epoch 2, lr 0\.001"):
         broken.fit(squares(8))
-    assert json.loads((tmp_path / "b" / "not-finite.json").read_text())["step"] == 2
+    written = json.loads((tmp_path / "b" / "not-finite.json").read_text())
+    assert written["step"] == 2
+    norms = written["gradient norms of the last backward pass"]  # of the step that broke, not of the one after
+    assert set(norms) == {name for name, _ in broken.model.named_parameters()}
+    assert set(norms.values()) == {"nan"}
 
 
 class Narrow(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ class _Upsample(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        with torch.autocast(gradients[0].device.type, enabled=False):
+        kind = gradients[0].device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             return _shrink(gradients[0], ctx.scale, ctx.shape), None, None
 
 

@@ -28,8 +28,13 @@ class Ema:
         self._learning = {name for name, _ in model.named_parameters()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module, steps: int) -> None:
-        """Take in the weights after step number ``steps``, counted from 1."""
+    def update(self, model: nn.Module, steps: int, moved: bool | Tensor = True) -> None:
+        """Take in the weights after step number ``steps``, counted from 1.
+
+        Of a step that was not taken the averages hear nothing; where only the device knows, ``moved`` is 0 or 1 there.
+        """
+        if moved is False:
+            return
         decay = min(self.decay, (1 + steps) / (10 + steps))
         averages, weights = [], []
         for name, value in model.state_dict().items():
@@ -38,7 +43,11 @@ class Ema:
                 weights.append(value)
             else:
                 self.tensors[name].copy_(value)
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        share = 1 - decay
+        if isinstance(moved, Tensor):
+            torch._foreach_lerp_(averages, weights, [(share * moved).to(value.dtype) for value in averages])
+        else:
+            torch._foreach_lerp_(averages, weights, share)
 
     @contextmanager
     def inside(self, model: nn.Module) -> Iterator[None]:

@@ -245,7 +245,7 @@ class Run:
     def _step(self, batches: list[Batch]) -> None:
         self._hear(self.stepper(batches, self._lr()))
         if self.ema is not None:
-            self.ema.update(self.model, self.state.steps + 1)
+            self.ema.update(self.model, self.state.steps + 1, self.stepper.moved)
 
     def _hear(self, loss: float | None) -> None:
         """Add a step's loss to the epoch's; on a GPU it comes a step late, or when the epoch ends."""
@@ -273,7 +273,8 @@ class Run:
         where = {"step": self.state.steps - error.late, "epoch": self.state.epoch + 1}
         explained = TrainingError(explain_not_finite(error, **where, train=self.train, out=self.out))
         if self.out is not None:
-            write_not_finite(error, **where, train=self.train, model=self.model, out=self.out)
+            norms = self.stepper.gradient_norms(error)
+            write_not_finite(error, **where, train=self.train, model=self.model, norms=norms, out=self.out)
         if self._safe is None or self.state.rollbacks >= _MOST_ROLLBACKS:
             raise explained from error
         rollbacks = self.state.rollbacks + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -29,18 +30,24 @@ def explain_not_finite(error: NotFiniteError, *, step: int, epoch: int, train: A
 
 
 def write_not_finite(
-    error: NotFiniteError, *, step: int, epoch: int, train: AnyLoader, model: nn.Module, out: Path
+    error: NotFiniteError,
+    *,
+    step: int,
+    epoch: int,
+    train: AnyLoader,
+    model: nn.Module,
+    norms: Mapping[nn.Parameter, float],
+    out: Path,
 ) -> None:
-    """Keep what a person needs to find the cause: the items, and the gradients before them."""
-    norms = {
-        name: float(parameter.grad.norm()) for name, parameter in model.named_parameters() if parameter.grad is not None
-    }
+    """Keep what a person needs to find the cause: the items, and the norms of the gradients."""
     values = {
         "step": step,
         "epoch": epoch,
         "lr": error.lr,
         "loss": str(error.value),
         "images": list(map(train.name, error.indices)),
-        "gradient norms of the last backward pass": {name: str(norm) for name, norm in norms.items()},
+        "gradient norms of the last backward pass": {
+            name: str(norms[parameter]) for name, parameter in model.named_parameters() if parameter in norms
+        },
     }
     write_json(out / NOT_FINITE, values)

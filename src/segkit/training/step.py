@@ -55,15 +55,19 @@ class NotFiniteError(ArithmeticError):
         indices: the items of the batch, or of all batches of the step.
         lr: of the step.
         late: whether it is the step before that it was found in.
+        norms: then, those of that step's gradients, in the order of the parameters that have one.
     """
 
-    def __init__(self, what: str, value: float, indices: Sequence[int], lr: float, *, late: bool = False) -> None:
+    def __init__(
+        self, what: str, value: float, indices: Sequence[int], lr: float, *, norms: list[Tensor] | None = None
+    ) -> None:
         super().__init__(f"the {what} is not finite")
         self.what = what
         self.value = value
         self.indices = list(indices)
         self.lr = lr
-        self.late = late
+        self.late = norms is not None
+        self.norms = norms
 
 
 class _Part(NamedTuple):
@@ -79,6 +83,7 @@ class _Pending(NamedTuple):
     """A step that was taken, and of which nothing is known yet."""
 
     found: Tensor  # whether it was not finite, and the loss
+    norms: list[Tensor]  # of its gradients, in the order of the parameters that had one
     ready: torch.Event | None
     indices: list[int]
     lr: float
@@ -93,7 +98,8 @@ class Stepper:
 
     A loss or a gradient that is not finite moves nothing. On a CPU that is looked at at once. On a GPU, with an
     optimiser whose update the device itself can withhold (fused Adam and AdamW), nobody waits for it: the update of
-    that step and of those after it is withheld there, and the loss is read a step later.
+    that step and of those after it is withheld there, and the loss is read a step later. (Batch statistics, which
+    a forward pass moves, then have seen it; and so have they images without a valid pixel.)
 
     Where the memory does not suffice, what goes through the model at once is halved, from then on: the step is begun
     anew, with the random numbers and batch statistics that it began with.
@@ -132,6 +138,7 @@ class Stepper:
         self.late: bool = device.torch.type == "cuda" and self._can_wait() if late is None else late
         self._labels = labels
         self._grad_clip = config.grad_clip
+        self.moved: bool | Tensor = True  # whether the last step was taken: 0 or 1 where only the device knows
         self._note = note
         self._fresh = False
         self._most: int | None = None  # images at once, after the memory did not suffice
@@ -160,7 +167,7 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
-        before = self._pending
+        before, self.moved = self._pending, True
         parts = [
             piece
             for batch in batches
@@ -168,6 +175,7 @@ class Stepper:
         ]
         total = self._total(parts)
         if not self.late and float(total) == 0:
+            self.moved = False
             return 0.0  # nothing to learn: momentum, weight decay and batch statistics must not move either
         value = self._forward_backward(parts, total, lr)
         indices = [index for part in parts for index in part.indices]
@@ -196,7 +204,7 @@ class Stepper:
             self._pending = None
             self._bad.zero_()
             what = "gradient" if math.isfinite(value) else "loss"
-            raise NotFiniteError(what, value, pending.indices, pending.lr, late=True)
+            raise NotFiniteError(what, value, pending.indices, pending.lr, norms=pending.norms)
         return float(value)
 
     def _pieces(self, images: Tensor, masks: Tensor, indices: list[int]) -> list[_Part]:
@@ -302,6 +310,13 @@ class Stepper:
         self.group.sum_gradients(parameters)
         return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
+    def gradient_norms(self, error: NotFiniteError) -> dict[nn.Parameter, float]:
+        """The norm of each gradient of the last backward pass, or, found late, of the step that ``error`` is about."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+        norms = error.norms or [parameter.grad.norm() for parameter in with_gradient]
+        return {parameter: float(norm) for parameter, norm in zip(with_gradient, norms, strict=True)}
+
     def _update(self, value: float, indices: Sequence[int], lr: float) -> None:
         gradients = self._gradients()
         if self.scaler.is_enabled():
@@ -316,13 +331,16 @@ class Stepper:
     def _update_withheld(self, value: Tensor, total: Tensor, indices: list[int], lr: float) -> None:
         """The same without waiting: the device withholds the update where something is not finite."""
         gradients = self._gradients()
+        norms = list(torch._foreach_norm(gradients)) if gradients else []
         look = self._look(gradients) if gradients else torch.zeros_like(self._bad)
         self._bad = torch.maximum(self._bad, torch.maximum(look, (~value.isfinite()).to(look.dtype)))
         if self._grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip)
         # What torch's GradScaler gives a fused optimiser.
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        self.optimizer.found_inf = torch.maximum(self._bad, (total == 0).to(self._bad.dtype))  # type: ignore[attr-defined]
+        withheld = torch.maximum(self._bad, (total == 0).to(self._bad.dtype))
+        self.optimizer.found_inf = withheld  # type: ignore[attr-defined]
+        self.moved = 1 - withheld
         try:
             self.optimizer.step()
         finally:
@@ -333,7 +351,7 @@ class Stepper:
             found = torch.empty(2, dtype=self._wide, pin_memory=True).copy_(found, non_blocking=True)
             ready = torch.Event("cuda")
             ready.record()
-        self._pending = _Pending(found, ready, indices, lr)
+        self._pending = _Pending(found, norms, ready, indices, lr)
 
     def _look(self, gradients: list[Tensor]) -> Tensor:
         """1 where any gradient is not finite; one pass over all of them."""
@@ -398,4 +416,5 @@ def _explain_deterministic(error: RuntimeError) -> None:
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an allocator failed: torch's on a device, or the CPU's, which has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
