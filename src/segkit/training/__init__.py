@@ -7,11 +7,15 @@ from segkit.training.history import Epoch, History
 from segkit.training.hooks import EarlyStop, Hook, Profile, SamplePredictions, Step
 from segkit.training.loggers import CSVLog, JSONLog, TensorBoardLog, TrackerLog
 from segkit.training.lr_finder import LearningRates
+from segkit.training.paired import Difference
+from segkit.training.sweep import sweep
+from segkit.training.sweep_result import SweepResult, SweepRow, SweepTrial
 from segkit.training.trainer import Trainer
 from segkit.training.volumes import VolumeResult, evaluate_volumes
 
 __all__ = [
     "CSVLog",
+    "Difference",
     "EarlyStop",
     "Epoch",
     "History",
@@ -22,6 +26,9 @@ __all__ = [
     "Result",
     "SamplePredictions",
     "Step",
+    "SweepResult",
+    "SweepRow",
+    "SweepTrial",
     "TensorBoardLog",
     "TrackerLog",
     "TrainConfig",
@@ -30,4 +37,5 @@ __all__ = [
     "demo",
     "evaluate",
     "evaluate_volumes",
+    "sweep",
 ]

@@ -1,4 +1,4 @@
-"""Which differences are larger than what the seeds alone do: paired t-tests over the seeds, corrected for their number."""
+"""Which differences are larger than what the seeds alone do: rows compared seed by seed, corrected for their number."""
 
 from __future__ import annotations
 
@@ -60,12 +60,18 @@ class Difference:
 def paired_differences(scores: Mapping[str, Sequence[float]], *, level: float = 0.95) -> list[Difference]:
     """Compare every pair of rows, seed by seed.
 
-    A row's scores are of the same seeds in the same order, so that what a seed does to all rows (its first weights, its
-    order of the images) falls out of the differences, which a t-test judges (Student 1908). With K rows there are
-    K (K - 1) / 2 pairs, of which some look different by chance: the p-values are corrected so that with probability
-    ``level`` no pair at all is told apart wrongly (Holm 1979, "A simple sequentially rejective multiple test
-    procedure"). The t-test takes the differences as normal, which few seeds can neither show nor refute; no method
-    without such an assumption can tell anything apart with fewer than six seeds.
+    The rows' scores are of the same seeds in the same order, so that what a seed does to all rows (its first weights,
+    its order of the images) falls out of their differences: a layout in blocks (Fisher 1935, "The Design of
+    Experiments"). What is left when each row's and each seed's mean are taken off is the noise. Of K rows and n seeds
+    it has (K - 1)(n - 1) degrees of freedom, and a difference the standard error sqrt(2 noise² / n); a pair whose
+    differences vary more than that has its own, so that a row that some seeds ruin is not taken for a steady one. With
+    two rows this is the paired t-test (Student 1908).
+
+    Of many pairs some look different by chance: the p-values are corrected so that, with probability ``level``, no pair
+    at all is told apart wrongly (Holm 1979, "A simple sequentially rejective multiple test procedure"). All of this
+    takes the noise as normal, which few seeds can neither show nor refute; no method without such an assumption can
+    tell two rows apart with fewer than six seeds. In simulations of rows without a difference some pair was told apart
+    in 1 to 6 % of the sweeps at the level 0.95, and in up to 10 % where the rows' noises differ thirtyfold and more.
 
     Args:
         scores: for each name one score a seed.
@@ -77,25 +83,40 @@ def paired_differences(scores: Mapping[str, Sequence[float]], *, level: float = 
         a is better than b by 0.0967 (95% interval +0.0823 to +0.1110, p = 0.0012 corrected)
     """
     pairs = list(itertools.combinations(scores, 2))
-    tests = [_paired(scores[a], scores[b], level) for a, b in pairs]
-    adjusted = holm([p_value for *_, p_value in tests])
+    if not pairs:
+        return []
+    seeds = len(next(iter(scores.values())))
+    freedom = (len(scores) - 1) * (seeds - 1)
+    errors = _standard_errors(list(scores.values()))
+    reach = t_quantile(level, freedom) if freedom else math.nan
+    means = [statistics.fmean(scores[a]) - statistics.fmean(scores[b]) for a, b in pairs]
+    p_values = [_p_value(mean, error, freedom) for mean, error in zip(means, errors, strict=True)]
     return [
-        Difference(a, b, *test, corrected, corrected < 1 - level, len(scores[a]), level)
-        for (a, b), test, corrected in zip(pairs, tests, adjusted, strict=True)
+        Difference(
+            a, b, mean, mean - reach * error, mean + reach * error, p, corrected, corrected < 1 - level, seeds, level
+        )
+        for (a, b), mean, error, p, corrected in zip(pairs, means, errors, p_values, holm(p_values), strict=True)
     ]
 
 
-def _paired(a: Sequence[float], b: Sequence[float], level: float) -> tuple[float, float, float, float]:
-    """The mean difference, its interval and the p-value."""
-    differences = [one - other for one, other in zip(a, b, strict=True)]
-    mean, n = statistics.fmean(differences), len(differences)
-    if n < 2:
-        return mean, math.nan, math.nan, math.nan
-    error = statistics.stdev(differences) / math.sqrt(n)
-    half = t_quantile(level, n - 1) * error
+def _standard_errors(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Of the difference of each pair of rows, in the order of `itertools.combinations`; NaN with one seed."""
+    seeds = len(rows[0])
+    pairs = list(itertools.combinations(rows, 2))
+    if seeds < 2:
+        return [math.nan] * len(pairs)
+    own = [statistics.variance(one - other for one, other in zip(a, b, strict=True)) / seeds for a, b in pairs]
+    # The mean over all pairs is the residual mean square of the two-way layout, times 2 / n.
+    pooled = statistics.fmean(own)
+    return [math.sqrt(max(pooled, one)) for one in own]
+
+
+def _p_value(mean: float, error: float, freedom: int) -> float:
+    if math.isnan(error):
+        return math.nan
     if error == 0:  # every seed gives the same difference
-        return mean, mean, mean, 1.0 if mean == 0 else 0.0
-    return mean, mean - half, mean + half, two_sided_p(mean / error, n - 1)
+        return 1.0 if mean == 0 else 0.0
+    return two_sided_p(mean / error, freedom)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -111,17 +132,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def visible_difference(scores: Mapping[str, Sequence[float]], *, level: float = 0.95) -> float:
-    """The difference from which on a pair is told apart, if it varies over the seeds as the median pair does.
-
-    NaN with one seed or one row.
-    """
-    pairs = list(itertools.combinations(scores.values(), 2))
+    """The difference from which on any pair of the median standard error is told apart; NaN with one seed or row."""
+    errors = _standard_errors(list(scores.values())) if len(scores) > 1 else []
     seeds = len(next(iter(scores.values()), ()))
-    if not pairs or seeds < 2:
+    if not errors or seeds < 2:
         return math.nan
-    spreads = [statistics.stdev(one - other for one, other in zip(a, b, strict=True)) for a, b in pairs]
-    strict_level = 1 - (1 - level) / len(pairs)
-    return t_quantile(strict_level, seeds - 1) * statistics.median(spreads) / math.sqrt(seeds)
+    strict_level = 1 - (1 - level) / len(errors)
+    return t_quantile(strict_level, (len(scores) - 1) * (seeds - 1)) * statistics.median(errors)
 
 
 def two_sided_p(t: float, freedom: int) -> float:
