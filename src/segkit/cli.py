@@ -7,10 +7,10 @@ import json
 import platform
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from segkit import __version__
 from segkit.errors import DataError, InputError, MissingFileError, SegkitError
@@ -29,6 +29,7 @@ Train, judge and use semantic-segmentation models.
   segkit demo                                   train on generated street scenes, in about two minutes
   segkit train --dataset camvid --root CamVid --out run --recipe street
   segkit train --images photos --masks masks --labels background,leaf --out run --minutes 10
+  segkit sweep --dataset camvid --root CamVid --resize 90x120 --lr 1e-4,1e-3,1e-2 --epochs 4    which is better
   segkit evaluate run/model --dataset camvid --root CamVid --split val
   segkit predict run/model street.jpg --out masks
   segkit export run/model street.onnx           one file with preprocessing and labels, for any size
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_inspect(commands)
     _add_train(commands)
+    _add_sweep(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_export(commands)
@@ -169,6 +171,36 @@ def _add_train(commands: Commands) -> None:
     _add_device(parser)
 
 
+def _add_sweep(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "sweep",
+        "train every combination of some settings with several seeds, and say which differences are real",
+        _sweep,
+    )
+    own = _add_data(parser)
+    _add_validation(own, "folder of images to validate on (default: a fifth of --images)")
+    parser.add_argument("--out", type=Path, default=Path("sweep"), help="its folder; the same call goes on in it")
+    parser.add_argument("--resize", type=_size, metavar="HxW", help="bring all images to this size")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, of weights, order and augmentation")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, which share the cores")
+    parser.add_argument(
+        "--prune", type=float, default=0.25, metavar="SHARE", help="end first seeds among the worst SHARE; 0 ends none"
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the data, of each run")
+    tried = parser.add_argument_group("what is tried: one value, or several with commas between them")
+    tried.add_argument("--model", type=_several(str), default=["unet"], help="unet, fpn, deeplabv3plus ...")
+    tried.add_argument("--encoder", type=_several(str), default=["plain"], help="see segkit train")
+    tried.add_argument("--optimizer", type=_several(str), help="adam, adamw, nadam, radam or sgd")
+    tried.add_argument("--lr", type=_several(float), help="peak learning rates: 1e-4,1e-3,1e-2")
+    tried.add_argument("--weight-decay", type=_several(float), help="of the optimiser")
+    tried.add_argument("--schedule", type=_several(str), help="constant, cosine, one_cycle, poly or plateau")
+    tried.add_argument("--loss", type=_several(str), help="'cross_entropy,cross_entropy + dice'")
+    tried.add_argument("--batch-size", type=_several(int), help="images a step")
+    tried.add_argument("--augment", type=_several(str), help="light, street ...; none for none")
+    _add_device(parser)
+
+
 def _add_evaluate(commands: Commands) -> None:
     parser = _command(commands, "evaluate", "score a saved model and write a report", _evaluate)
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
@@ -207,6 +239,16 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 192x256; got {text!r}") from None
     return height, width
+
+
+def _several(kind: type) -> Callable[[str], list[Any]]:
+    def read(text: str) -> list[Any]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected numbers with commas between them; got {text!r}") from None
+
+    return read
 
 
 def _values(text: str) -> dict[int, int]:
@@ -272,6 +314,35 @@ def _train(arguments: argparse.Namespace) -> None:
     print(history)
     print(result)
     print(f"model   {arguments.out / 'model'}\nreport  {arguments.out / 'report.html'}")
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from segkit.training.sweeping import sweep_data
+
+    settings = vars(arguments).copy()
+    for name in ("run", "dataset", "root", "out", "model", "encoder", *_FOLDER_OPTIONS):
+        del settings[name]
+    settings = {name: value[0] if _is_single(value) else value for name, value in settings.items()}
+    augment = settings["augment"]
+    if isinstance(augment, list):
+        settings["augment"] = [None if one == "none" else one for one in augment]
+    elif augment == "none":
+        settings["augment"] = None
+    result = sweep_data(
+        _data(arguments),
+        arguments.root,
+        arguments.out,
+        models=arguments.model,
+        encoders=arguments.encoder,
+        **settings,
+    )
+    print(result)
+    print(f"report  {arguments.out / 'report.html'}\ntable   {arguments.out / 'sweep.csv'}")
+    return 0 if result.complete else 1
+
+
+def _is_single(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 1
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -145,7 +145,7 @@ def builders_of(model: Any, train: Pairs | Iterable[Item]) -> tuple[dict[str, Bu
         )
     if not named:
         raise InputError("`model` is empty: give at least one model to train")
-    return {str(name): _builder(str(name), one, train) for name, one in named.items()}, True
+    return {str(name): _builder(str(name), one, train) for name, one in named.items()}, len(named) > 1
 
 
 def _builder(name: str, model: Any, train: Pairs | Iterable[Item]) -> Builder:

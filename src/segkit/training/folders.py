@@ -39,18 +39,20 @@ class Folders:
     mask_suffix: str = ""
     values: Mapping[int, int] | None = None
 
-    def parts(self, seed: int) -> tuple[SegmentationDataset, SegmentationDataset]:
-        """Training and validation data; a random split is keyed by ``seed``.
+    def parts(
+        self, seed: int, *, resize: tuple[int, int] | None = None
+    ) -> tuple[SegmentationDataset, SegmentationDataset]:
+        """Training and validation data, ``resize``d to (height, width); a random split is keyed by ``seed``.
 
         Raises:
             InputError: no labels, or nothing to validate on.
             DataError: folders that cannot be read as pairs.
         """
         labels = self._labels(None)
-        train = self._open(self.images, self.masks, labels, self.values)
+        train = self._open(self.images, self.masks, labels, self.values, resize)
         if self.val_images is not None and self.val_masks is not None:
             # Where 255 is void in training it is so in validation, even in masks of background and void alone.
-            return train, self._open(self.val_images, self.val_masks, train.labels, self.values)
+            return train, self._open(self.val_images, self.val_masks, train.labels, self.values, resize)
         if self.val_images is not None or self.val_masks is not None:
             raise InputError("validation images and masks belong together: give both `val_images` and `val_masks`")
         if len(train) < 2:
@@ -82,8 +84,15 @@ class Folders:
             )
         return labels
 
-    def _open(self, images: Path, masks: Path, labels: Labels, values: Mapping[int, int] | None) -> FolderDataset:
-        return FolderDataset(images, masks, labels, mask_suffix=self.mask_suffix, values=values)
+    def _open(
+        self,
+        images: Path,
+        masks: Path,
+        labels: Labels,
+        values: Mapping[int, int] | None,
+        resize: tuple[int, int] | None = None,
+    ) -> FolderDataset:
+        return FolderDataset(images, masks, labels, mask_suffix=self.mask_suffix, values=values, resize=resize)
 
 
 def read_labels(text: str) -> Labels:

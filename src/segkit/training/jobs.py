@@ -29,7 +29,7 @@ from segkit.training.loop import LAST
 from segkit.training.recipes import recipe_settings
 from segkit.training.trainer import Trainer
 
-__all__ = ["evaluate_model", "label_files", "split_of", "train"]
+__all__ = ["evaluate_model", "label_files", "named", "parts_of", "split_of", "train"]
 
 # Published data sets with a training and a validation split.
 _IN_ROOT = ("ade20k", "camvid", "cityscapes", "pascal_voc")
@@ -38,8 +38,10 @@ _IN_ROOT = ("ade20k", "camvid", "cityscapes", "pascal_voc")
 _SCENES = {"train": (800, 0), "val": (50, 1), "test": (50, 2)}
 
 
-def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationDataset:
-    """Open a split of a data set by name: ``street_scenes``, or one that lies in ``root``.
+def split_of(
+    dataset: str, root: str | Path | None, split: str, *, resize: tuple[int, int] | None = None
+) -> SegmentationDataset:
+    """Open a split of a data set by name: ``street_scenes``, or one that lies in ``root``; all items ``resize``d.
 
     Raises:
         UnknownNameError: no such data set, or no such split.
@@ -50,10 +52,11 @@ def split_of(dataset: str, root: str | Path | None, split: str) -> SegmentationD
         if root is not None:
             raise InputError(f"street_scenes are generated and have no `root`; got {root}")
         count, seed = _SCENES[check_choice("split", split, _SCENES)]
-        return create_dataset(dataset, n=count, seed=seed)
+        size = {} if resize is None else {"size": resize}
+        return create_dataset(dataset, n=count, seed=seed, **size)
     if root is None:
         raise InputError(f"the data set {dataset!r} needs `root`, the folder that it lies in")
-    return create_dataset(dataset, root=root, split=split)
+    return create_dataset(dataset, root=root, split=split, resize=resize)
 
 
 def train(
@@ -84,7 +87,7 @@ def train(
     """
     out = Path(out)
     chosen = recipe_settings(recipe, settings)
-    parts = _parts_of(dataset, root, seed)
+    parts = parts_of(dataset, root, seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = UNet(
@@ -104,7 +107,7 @@ def train(
     history = trainer.fit(*parts, resume=resume)
     result = trainer.evaluate(parts[1])
     trainer.save(out / "model")
-    result.report(out / "report.html", title=f"{_named(dataset)}: val", train=parts[0])
+    result.report(out / "report.html", title=f"{named(dataset)}: val", train=parts[0])
     return history, result
 
 
@@ -130,7 +133,7 @@ def evaluate_model(
         check_writable(Path(report).parent)
     predictor = load(model, device=device)
     if isinstance(dataset, Folders):
-        data, title = dataset.whole(predictor.labels), _named(dataset)
+        data, title = dataset.whole(predictor.labels), named(dataset)
     else:
         data, title = split_of(dataset, root, split), f"{dataset}: {split}"
     result = evaluate(predictor.model, data, device=predictor.device)
@@ -139,15 +142,17 @@ def evaluate_model(
     return result
 
 
-def _parts_of(
-    dataset: str | Folders, root: str | Path | None, seed: int
+def parts_of(
+    dataset: str | Folders, root: str | Path | None, seed: int, *, resize: tuple[int, int] | None = None
 ) -> tuple[SegmentationDataset, SegmentationDataset]:
+    """Training and validation data: the splits of those names, or those of folders (keyed by ``seed``)."""
     if isinstance(dataset, Folders):
-        return dataset.parts(seed)
-    return split_of(dataset, root, "train"), split_of(dataset, root, "val")
+        return dataset.parts(seed, resize=resize)
+    return split_of(dataset, root, "train", resize=resize), split_of(dataset, root, "val", resize=resize)
 
 
-def _named(dataset: str | Folders) -> str:
+def named(dataset: str | Folders) -> str:
+    """What a page calls the data."""
     return str(dataset.images) if isinstance(dataset, Folders) else dataset
 
 

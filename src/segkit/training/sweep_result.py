@@ -184,6 +184,11 @@ class SweepResult:
         if not rows:
             return [f"No combination ran all of its seeds: there is nothing to compare. {_failures(self.rows)}".strip()]
         best, scores = rows[0], rows[0].scores
+        if len(self.rows) == 1:
+            return [
+                f"mean {name} over {counted(len(scores), 'seed')}: {best.mean:.3f} "
+                f"({min(scores):.3f} to {max(scores):.3f}); there is nothing to compare it with."
+            ]
         if len(self.seeds) == 1:
             return [
                 f"{best.name} has the highest {name}, {scores[0]:.3f}, with one seed: nothing is known of the noise, "
@@ -198,7 +203,8 @@ class SweepResult:
         pairs = self.differences()
         against = {pair.b: pair for pair in pairs if pair.a == best.name}
         if len(rows) == 2:
-            return [first, _on_one_pair(against[rows[1].name])]
+            said = [first, _on_one_pair(against[rows[1].name])]
+            return [*said, *self._on_default(against), self._on_noise(len(pairs))]
         alike = [f"{other} (by {pair.difference:.3f})" for other, pair in against.items() if not pair.told_apart]
         worse = [f"{other} (by {pair.difference:.3f})" for other, pair in against.items() if pair.told_apart]
         found = [first]
@@ -228,7 +234,7 @@ class SweepResult:
         spread = statistics.median(row.spread or 0.0 for row in self.complete)
         return (
             f"From seed to seed a combination's score has a standard deviation of {spread:.3f} (the median one). With "
-            f"{len(self.seeds)} seeds and {pairs} pairs, a difference shows from about {least:.3f} on; more seeds show "
+            f"{len(self.seeds)} seeds and {counted(pairs, 'pair')}, a difference shows from about {least:.3f} on; more seeds show "
             "smaller ones."
         )
 
