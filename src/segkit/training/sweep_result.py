@@ -234,8 +234,8 @@ class SweepResult:
         spread = statistics.median(row.spread or 0.0 for row in self.complete)
         return (
             f"From seed to seed a combination's score has a standard deviation of {spread:.3f} (the median one). With "
-            f"{len(self.seeds)} seeds and {counted(pairs, 'pair')}, a difference shows from about {least:.3f} on; more seeds show "
-            "smaller ones."
+            f"{len(self.seeds)} seeds and {counted(pairs, 'pair')}, a difference shows from about {least:.3f} on; more "
+            "seeds show smaller ones."
         )
 
     def _on_others(self) -> list[str]:
