@@ -22,11 +22,12 @@ class RunBar:
     Where the output is no terminal, an epoch's line is written instead, one in ten seconds at most.
     """
 
-    def __init__(self, *, done: float, epochs: int | None) -> None:
+    def __init__(self, *, done: float, epochs: int | None, silent: bool = False) -> None:
+        self._silent = silent  # one of several processes speaks
         self._bar: Any = tqdm(
             total=1.0,
             initial=done,
-            disable=None,  # that is: unless the output is a terminal
+            disable=True if silent else None,  # None: unless the output is a terminal
             bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         )
         self._epochs = epochs
@@ -48,7 +49,7 @@ class RunBar:
         """Show an epoch's figures, if they are due."""
         self._val_miou = row.val_miou if row.val_miou is not None else self._val_miou
         now = time.monotonic()
-        if not self._bar.disable or (now - self._told < _SECONDS_BETWEEN_LINES):
+        if self._silent or not self._bar.disable or (now - self._told < _SECONDS_BETWEEN_LINES):
             return
         self._told = now
         figures = [f"loss {row.loss:.4f}", f"{row.images_per_second:.1f} images/s", f"{row.seconds:.0f} s"]

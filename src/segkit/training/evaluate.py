@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from segkit.labels import Labels
 from segkit.metrics import Evaluation, Scores
 from segkit.models import Segmenter
 from segkit.report import measure_objects, position_baseline, write_report
+from segkit.training.distributed import Ranks, own_device, ranks
 from segkit.training.loader import Loader, item_id
 
 __all__ = ["Result", "check_same_classes", "dataset_labels", "evaluate"]
@@ -63,8 +64,10 @@ class Result:
             train: the training data, to show beside the model what knowing the place alone scores; None leaves it out.
 
         The page also says how much was found of single objects, see `segkit.report.measure_objects`; for that, up to
-        200 images are predicted anew.
+        200 images are predicted anew. Of several processes the first writes it.
         """
+        if not ranks().is_main:
+            return Path(path)
         dataset = self._dataset
         return write_report(
             path,
@@ -133,6 +136,9 @@ def evaluate(
 ) -> Result:
     """Predict every image of a data set at its own size and count.
 
+    Processes that torchrun started share the images, each of which is counted once; all of them must call it, and all
+    get the result.
+
     Args:
         model: gives ``num_classes`` logits; it is left in evaluation mode, on ``device``. Or the model of a file that
             was exported, which runs where it was loaded.
@@ -149,17 +155,26 @@ def evaluate(
     """
     if len(dataset) == 0:
         raise InputError("the data set to evaluate is empty: expected at least one (image, mask) item")
-    where = Device.parse(device)
+    where, group = own_device(device), ranks()
     labels = dataset_labels(dataset, model.num_classes, known=model.labels)
     check_same_classes(model.labels, labels, "evaluation")
     if labels.task == "multilabel":
         raise InputError("a multilabel task has no single confusion matrix; evaluate its classes one by one as binary")
     own = Loader(
-        dataset, labels=labels, batch_size=batch_size, workers=workers, cache_bytes=0, channels=model.in_channels
+        dataset,
+        labels=labels,
+        batch_size=batch_size,
+        workers=workers,
+        cache_bytes=0,
+        channels=model.in_channels,
+        share=(group.rank, group.size),
     )
     evaluation = Evaluation(labels.num_classes, names=labels.names, ignore_index=labels.ignore_index, task=labels.task)
     model = where.place(model).eval()
-    bar = tqdm(total=len(dataset), desc="evaluating", unit="image", leave=False, disable=None)
+    of_all = len(range(group.rank, len(dataset), group.size))
+    hidden = None if group.is_main else True
+    bar = tqdm(total=of_all, desc="evaluating", unit="image", leave=False, disable=hidden)
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
     with bar, closing(own) if loader is None else nullcontext(loader) as batches:
         for images, masks, indices, *_ in batches.in_order():
             with torch.no_grad(), where, where.autocast():
@@ -167,8 +182,10 @@ def evaluate(
             ignored = (masks.long() == labels.ignore_index).sum(dim=(1, 2))
             ids = [item_id(dataset, index) for index in indices]
             _check_all_counted(matrices.sum(dim=(1, 2)) + ignored, masks[0].numel(), ids)
-            evaluation.add(matrices.numpy(), ids, num_ignored=ignored.numpy())
+            rows.append((torch.tensor(indices), matrices, ignored.cpu()))
             bar.update(len(indices))
+    matrices, ignored = _in_order(rows, labels, group)
+    evaluation.add(matrices.numpy(), [item_id(dataset, at) for at in range(len(dataset))], num_ignored=ignored.numpy())
     info = {"Model": _describe(model), "Data": repr(dataset), "Device": f"{where.torch}, {where.precision}"}
     return Result(evaluation.scores(), evaluation, labels, info, model, dataset, where)
 
@@ -189,6 +206,16 @@ def _count(model: Segmenter | ExportedModel, images: Tensor, masks: Tensor, labe
         pred, masks, num_classes=labels.num_classes, ignore_index=labels.ignore_index, per_image=True
     )
     return matrices.masked_fill(broken[:, None, None], 0)  # an image with NaN counts for nothing, and is found out
+
+
+def _in_order(rows: Sequence[tuple[Tensor, Tensor, Tensor]], labels: Labels, group: Ranks) -> tuple[Tensor, Tensor]:
+    """The matrices and ignored pixels of all images, in the data set's order, whoever counted them."""
+    values = len(labels.value_names)
+    none = torch.zeros(0, dtype=torch.int64), torch.zeros(0, values, values, dtype=torch.int64), torch.zeros(0).long()
+    mine = [torch.cat(parts) for parts in zip(none, *rows, strict=True)]
+    places, matrices, ignored = (torch.cat(group.gather(part)) for part in mine)
+    order = places.argsort()
+    return matrices[order], ignored[order]
 
 
 def _check_all_counted(counted: Tensor, pixels: int, ids: list[str]) -> None:

@@ -207,6 +207,8 @@ class Loader:
         rare_classes: the share of an epoch's samples that are drawn for a class: evenly over the classes, and over the
             items that show it.
         on_device: leave augmentation to the device, where the transform can.
+        share: (rank, size) of the processes that share the items: of every ``size`` batches of an epoch this one has
+            number ``rank``, and in order every ``size``-th item.
     """
 
     def __init__(
@@ -222,10 +224,12 @@ class Loader:
         channels: int | None = None,
         rare_classes: float = 0.0,
         on_device: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset = dataset
         self.labels = labels
-        self.batch_size: int = min(batch_size, len(dataset))
+        self.rank, self.size = share
+        self.batch_size: int = max(1, min(batch_size, len(dataset) // self.size))
         self.seed = seed
         self.maker: SampleMaker = SampleMaker(
             labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device
@@ -243,13 +247,15 @@ class Loader:
     @property
     def batches_per_epoch(self) -> int:
         """Full batches in one pass; the last few items of an epoch's order are left out of it."""
-        return len(self.dataset) // self.batch_size
+        return len(self.dataset) // (self.batch_size * self.size)
 
     def shuffled(self, epoch: int, start: int = 0, place: Sequence[int] | None = None) -> Iterator[Batch]:
         """The batches of an epoch from number ``start``, in an order keyed by (seed, epoch)."""
         if self._rare_classes or self._takes_rare:
             self._take_census()
-        draws = self._draws(epoch)[start * self.batch_size : self.batches_per_epoch * self.batch_size]
+        order, length = self._draws(epoch), self.batch_size
+        firsts = [(batch * self.size + self.rank) * length for batch in range(start, self.batches_per_epoch)]
+        draws = [draw for first in firsts for draw in order[first : first + length]]
         samples: list[Sample] = []
         for sample in self.crew.map(self._make, draws, 2 * self.batch_size):
             samples.append(sample)
@@ -258,9 +264,9 @@ class Loader:
                 samples = []
 
     def in_order(self) -> Iterator[Batch]:
-        """Every item once, in order; a batch holds neighbours of one size."""
+        """Every item once, in order; a batch holds neighbours of one size. Several processes share them."""
         samples: list[Sample] = []
-        draws = [Draw(index, 0) for index in range(len(self.dataset))]
+        draws = [Draw(index, 0) for index in range(self.rank, len(self.dataset), self.size)]
         for sample in self.crew.map(self._make, draws, 2 * self.batch_size):
             if samples and (len(samples) == self.batch_size or sample.image.shape != samples[0].image.shape):
                 yield self._collate(samples)

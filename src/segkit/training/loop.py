@@ -23,6 +23,7 @@ from segkit.models import Segmenter, load_model
 from segkit.training._progress import RunBar
 from segkit.training.checkpoint import MANIFEST, Checkpoints
 from segkit.training.config import TrainConfig
+from segkit.training.distributed import Ranks
 from segkit.training.ema import Ema
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.freezing import frozen_in, stages_of
@@ -79,11 +80,12 @@ class Run:
         call: Callable[..., object],
         optimizer: OptimizerClass | None = None,
         crop: Callable[[tuple[int, int]], Transform] | None = None,
+        group: Ranks,
     ) -> None:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
         self.halted: str | None = None
-        self._crop = crop
+        self._crop, self._group, self._save_due = crop, group, False
         self._call = call
         self._stages = stages_of(model, config.freeze, config.unfreeze)
         # What never learns has no place in the optimiser; what learns later has one from the start.
@@ -96,15 +98,28 @@ class Run:
             weight_decay=config.weight_decay,
             lr_factors=lr_factors(model, encoder_lr_factor=config.encoder_lr_factor, layer_decay=config.layer_decay),
         )
+        group.share_(model.state_dict().values())  # all begin with the first one's weights
         self.state: RunState = RunState()
         assert model.labels is not None
         self.stepper: Stepper = Stepper(
-            model, loss, self.optimizer, labels=model.labels, config=config, device=device, note=history.note
+            model,
+            loss,
+            self.optimizer,
+            labels=model.labels,
+            config=config,
+            device=device,
+            group=group,
+            note=history.note,
         )
         self._loss = math.nan  # the last that is known
         self.ema: Ema | None = None if config.ema is None else Ema(model, config.ema)
         self._parts = Parts(
-            model=model, optimizer=self.optimizer, scaler=self.stepper.scaler, ema=self.ema, device=device
+            model=model,
+            optimizer=self.optimizer,
+            scaler=self.stepper.scaler,
+            ema=self.ema,
+            device=device,
+            group=group,
         )
         self._checkpoints = None if out is None else Checkpoints(out, keep=config.keep)
         self._safe: tuple[dict[str, Tensor], dict[str, Any]] | None = None
@@ -117,6 +132,7 @@ class Run:
                 workers=config.workers,
                 cache_bytes=0 if isinstance(val, Cached) else 2**30,
                 channels=model.in_channels,
+                share=(group.rank, group.size),
             )
         self._best: dict[str, Tensor] | None = None
         self.best_result: Result | None = None
@@ -165,7 +181,7 @@ class Run:
     def _train(self, stop: StopSignals) -> None:
         if self.config.on_nan == "rollback":
             self._safe = self._pack()
-        with RunBar(done=self.progress, epochs=self.config.epochs) as bar:
+        with RunBar(done=self.progress, epochs=self.config.epochs, silent=not self._group.is_main) as bar:
             while not self.state.finished and stop.received is None:
                 self._freeze()
                 try:
@@ -174,7 +190,7 @@ class Run:
                     self._roll_back(error)
                     continue
                 if stop.received is None:
-                    self._end_epoch(bar)
+                    self._end_epoch(bar, stop)
 
     def _leave(self, stop: StopSignals) -> None:
         """Put the weights into the model that it is to keep."""
@@ -185,6 +201,7 @@ class Run:
             self.model.load_state_dict(self._best)
         elif self.ema is not None:
             self.model.load_state_dict(self.ema.tensors)
+        self._group.share_(self.model.buffers())
 
     def _freeze(self) -> None:
         """Freeze what is frozen in this epoch; a resumed run comes here too, so that it freezes the same."""
@@ -224,12 +241,30 @@ class Run:
             self._step(several)
             self._count(len(several))
             self._tell(bar)
+            self._agree(stop)
             if stop.received is not None or self.halted is not None or self.progress >= 1:
                 break
-            if self._save_is_due():
+            if self._save_due:
                 self._hear(self.stepper.settle())
                 self.save()
         self._hear(self.stepper.settle())
+
+    def _agree(self, stop: StopSignals) -> None:
+        """Let all processes know what one of them does: of a signal or a stop, or of the first one's clock."""
+        main = self._group.is_main
+        signal, halted, seconds, due = self._group.most(
+            [
+                stop.received or 0,
+                self.halted is not None,
+                self.state.seconds if main else 0.0,
+                main and self._save_is_due(),
+            ]
+        )
+        stop.received = stop.received or (int(signal) or None)
+        if halted and self.halted is None:
+            self.halted = "the first process was asked to"
+        self.state.seconds = seconds
+        self._save_due = bool(due)
 
     def _next(self, batches: Iterator[Batch]) -> list[Batch]:
         """The batches of the next step; the time that they are waited for counts as such."""
@@ -272,7 +307,7 @@ class Run:
         """Go on from the last checkpoint at half the rate, if that is the policy; or end the run."""
         where = {"step": self.state.steps - error.late, "epoch": self.state.epoch + 1}
         explained = TrainingError(explain_not_finite(error, **where, train=self.train, out=self.out))
-        if self.out is not None:
+        if self.out is not None and self._group.is_main:
             norms = self.stepper.gradient_norms(error)
             write_not_finite(error, **where, train=self.train, model=self.model, norms=norms, out=self.out)
         if self._safe is None or self.state.rollbacks >= _MOST_ROLLBACKS:
@@ -297,10 +332,11 @@ class Run:
         self.state.seconds += passed
         return passed
 
-    def _end_epoch(self, bar: RunBar) -> None:
+    def _end_epoch(self, bar: RunBar, stop: StopSignals) -> None:
         state = self.state
         state.finished = self.progress >= 1 or self.halted is not None
         result = self._validate() if self._validation_is_due() else None
+        self._agree(stop)
         # A validation takes time, too: it may have been the last.
         state.finished = state.finished or self.progress >= 1
         if state.finished and self.config.minutes is not None:
@@ -309,6 +345,7 @@ class Run:
         self.history.rows.append(self._row(result))
         bar.end_epoch(self.history.rows[-1])
         self._call("epoch_end", self.history.rows[-1])
+        self._agree(stop)
         if self.halted is not None:
             state.finished = True
             self.history.note(f"stopped after epoch {state.epoch + 1}: {self.halted}")
@@ -316,7 +353,7 @@ class Run:
         state.epoch_start = self.progress
         state.batch = state.epoch_steps = 0
         state.loss_sum = state.epoch_seconds = state.epoch_waited = 0.0
-        if state.finished or self._save_is_due():
+        if state.finished or self._save_due:
             self.save()
 
     def _save_is_due(self) -> bool:
@@ -343,10 +380,11 @@ class Run:
     def _validate(self) -> Result:
         assert self.val is not None
         with self._judged():
+            self._group.share_(self.model.buffers())  # each process has batch statistics of its own
             result = evaluate(self.model, self.val, device=self.device, loader=self._val_loader)
             self._keep_best(result)
             self._call("validation_end", result)
-        self.state.last_validation_seconds = self._tick()
+        self.state.last_validation_seconds = self._group.most([self._tick()])[0]
         self.state.validation_seconds += self.state.last_validation_seconds
         return result
 
@@ -377,7 +415,7 @@ class Run:
         self.state.best_score = score
         self.best_result = result
         self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-        if self.out is not None:
+        if self.out is not None and self._group.is_main:
             self.model.save(self.out / BEST)
 
     def save(self) -> None:
@@ -390,7 +428,7 @@ class Run:
         if self._safe is not None:
             self._safe = tensors, plain
         self._saved = time.monotonic()
-        if self._checkpoints is None or self.out is None:
+        if self._checkpoints is None or self.out is None or not self._group.is_main:
             return
         try:
             self._checkpoints.save(tensors, plain, steps=self.state.steps)
@@ -408,7 +446,7 @@ class Run:
             "run": dataclasses.asdict(self.state),
             "config": self.config.to_dict(),
             "subject": self._subject(),
-            "machine": machine(self.device),
+            "machine": machine(self.device, self._group),
             "history": self.history.to_dict(),
         }
         return tensors, plain
@@ -423,13 +461,15 @@ class Run:
         """
         assert self.out is not None
         assert self._checkpoints is not None
-        self._checkpoints.sweep()
+        if self._group.is_main:
+            self._checkpoints.sweep()
+        self._group.wait()
         tensors, plain, problems = self._checkpoints.load()
         check_same(plain, config=self.config, subject=self._subject(), out=self.out)
         self._unpack(tensors, plain)
         for problem in problems:
             self.history.note(f"resumed from step {self.state.steps}: {problem}")
-        for name, value in machine(self.device).items():
+        for name, value in machine(self.device, self._group).items():
             if plain["machine"][name] != value:
                 self.history.note(
                     f"resumed with another {name} ({plain['machine'][name]}, then {value}): not bit-equal"

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit import __version__
 from segkit.device import Device
 from segkit.errors import ConfigError
 from segkit.models import Segmenter
 from segkit.training.checkpoint import pack_optimizer, unpack_optimizer
 from segkit.training.config import TrainConfig
+from segkit.training.distributed import Ranks
 from segkit.training.ema import Ema
 
 __all__ = ["Parts", "RunState", "check_same", "machine"]
@@ -54,17 +56,18 @@ class Parts:
     scaler: torch.amp.GradScaler
     ema: Ema | None
     device: Device
+    group: Ranks
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All of it, in copies: tensors, and plain values."""
+        """All of it, in copies: tensors, and plain values; the random numbers of every process."""
         optimizer_tensors, optimizer_values = pack_optimizer(self.optimizer)
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= optimizer_tensors
         if self.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.tensors.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.torch.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device.torch)
+        for kind, state in self._random().items():
+            for rank, one in enumerate(self.group.gather(state)):
+                tensors[f"random.{kind}.{rank}"] = one
         plain = {"optimizer": optimizer_values, "scaler": self.scaler.state_dict()}
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, plain
 
@@ -76,14 +79,28 @@ class Parts:
             self.ema.load(_with_prefix(tensors, "ema."))
         if plain["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(plain["scaler"])
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and self.device.torch.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device.torch)
+        rank = self.group.rank
+        if f"random.cpu.{rank}" in tensors:  # unless there were fewer processes
+            torch.set_rng_state(tensors[f"random.cpu.{rank}"])
+        if f"random.cuda.{rank}" in tensors and self.device.torch.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"random.cuda.{rank}"], self.device.torch)
+
+    def _random(self) -> dict[str, Tensor]:
+        found = {"cpu": torch.get_rng_state()}
+        if self.device.torch.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self.device.torch)
+        return found
 
 
-def machine(device: Device) -> dict[str, Any]:
+def machine(device: Device, group: Ranks) -> dict[str, Any]:
     """What may change, at the price of the last bits."""
-    return {"precision": device.precision, "intra-op threads": torch.get_num_threads()}
+    return {
+        "precision": device.precision,
+        "intra-op threads": torch.get_num_threads(),
+        "number of processes": group.size,
+        "torch": torch.__version__,
+        "segkit": __version__,
+    }
 
 
 def check_same(saved: dict[str, Any], *, config: TrainConfig, subject: dict[str, Any], out: Path) -> None:

@@ -26,6 +26,7 @@ from segkit.training._card import write_card
 from segkit.training._precheck import check_before_training
 from segkit.training.checkpoint import Checkpoints
 from segkit.training.config import TrainConfig
+from segkit.training.distributed import own_device, ranks
 from segkit.training.evaluate import Result, check_same_classes, dataset_labels, evaluate
 from segkit.training.freezing import stages_of
 from segkit.training.history import History
@@ -39,6 +40,8 @@ from segkit.training.streams import StreamLoader
 from segkit.transforms import AnyTransform, Transform, as_transform
 
 __all__ = ["Trainer"]
+
+_APART = 1_000_003  # from one process's seed of dropout to the next one's
 
 
 class Trainer:
@@ -60,7 +63,7 @@ class Trainer:
             place; None for none.
         epochs: passes over the training data; None for no limit but ``minutes``.
         minutes: the time limit, validations included; None for none.
-        batch_size: images a step.
+        batch_size: images a step; of one process, where there are several.
         augment: a recipe such as ``"street"`` or ``"0.5*medical + copy_paste"`` (see
             `segkit.transforms.create_transform`), a transform of one's own, or another library's (see
             `segkit.transforms.as_transform`); None for none. On a GPU recipes run there, but for copy-paste.
@@ -231,7 +234,7 @@ class Trainer:
         expected = max(model.num_classes, 2)  # a binary task weighs background and foreground
         if class_weights is not None and len(class_weights) != expected:
             raise InputError(f"`class_weights` must have one weight a class ({expected}); got {len(class_weights)}")
-        self.device: Device = Device.parse(device)
+        self.device: Device = own_device(device)
         self.out: Path | None = Path(out) if out is not None else None
         self.history: History = History()
         self._result: Result | None = None
@@ -244,6 +247,9 @@ class Trainer:
         With ``val``, the model ends with the weights whose validation mIoU was highest (every epoch is validated; with
         ``minutes``, as often as a tenth of the time allows), else with the last ones. Ctrl-C and SIGTERM finish the
         step and save before they act; the run goes on with ``resume=True``.
+
+        Under torchrun each process calls this, with the same arguments: they share every epoch's items, ``batch_size``
+        is that of one process, and the first one writes and speaks.
 
         Before the first step a sample of the items is looked at, for a second at most: what would teach the model what
         is wrong raises, what only deserves a look is a note of the history. `segkit.inspect_dataset` looks at all.
@@ -265,7 +271,10 @@ class Trainer:
             TrainingError: a loss that is not finite.
         """
         labels = self._check_data(train, val)
-        self._check_folder(resume)
+        group = ranks()
+        if group.is_main:
+            self._check_folder(resume)
+        group.wait()
         notes = [] if resume or is_stream(train) else check_before_training(cast(Pairs, train), val, labels)
         self.model.labels = labels
         self.model.reading = getattr(train, "reading", None) or self.model.reading
@@ -278,7 +287,7 @@ class Trainer:
             for name, data in (("train", train), ("val", val))
             if data is not None
         }
-        lock = folder_lock(self.out) if self.out is not None else nullcontext()
+        lock = folder_lock(self.out) if self.out is not None and group.is_main else nullcontext()
         with lock, self._seeded(), self._backends(), StopSignals() as stop:
             run = self._run = self._prepare(train, val, labels, self.out)
             try:
@@ -366,6 +375,10 @@ class Trainer:
             samples: how many images of the evaluation the card shows, from the worst to the best; 0 for none, where
                 they are not for everybody's eyes.
         """
+        group = ranks()
+        if not group.is_main:  # the first one writes, and the others wait until it is there
+            group.wait()
+            return Path(folder)
         folder = self.model.save(folder)
         write_card(
             folder,
@@ -376,6 +389,7 @@ class Trainer:
             data=self._data,
             samples=samples,
         )
+        group.wait()
         return folder
 
     def _check_names(self) -> None:
@@ -420,7 +434,7 @@ class Trainer:
         """Dropout draws from torch's own generators: seed them for the run, and give them back as they were."""
         devices = [self.device.torch] if self.device.torch.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(self.config.seed)
+            torch.manual_seed(self.config.seed + _APART * ranks().rank)
             yield
 
     @contextmanager
@@ -446,9 +460,10 @@ class Trainer:
             device=self.device,
             history=self.history,
             out=out,
-            call=hook_caller(self._hooks, self, self.history.note),
+            call=hook_caller(self._hooks if ranks().is_main else (), self, self.history.note),
             optimizer=self._optimizer,
             crop=self._crop if config.progressive is not None else None,
+            group=ranks(),
         )
 
     def _crop(self, size: tuple[int, int]) -> Transform:
@@ -473,7 +488,12 @@ class Trainer:
         if config.cache is not None and not in_memory:
             pairs = Cached(pairs, config.cache, gigabytes=self._cache_gigabytes)
         budget = int(self._cache_gigabytes * 2**30) if in_memory else 0
-        return Loader(pairs, cache_bytes=budget, rare_classes=config.rare_classes, **shared)
+        group = ranks()
+        if len(pairs) < group.size:
+            raise InputError(f"{counted(len(pairs), 'training item')} cannot be shared by {group.size} processes")
+        return Loader(
+            pairs, cache_bytes=budget, rare_classes=config.rare_classes, share=(group.rank, group.size), **shared
+        )
 
     @property
     def _augments_on_device(self) -> bool:
