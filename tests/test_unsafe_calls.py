@@ -19,14 +19,14 @@ UNSAFE_CALLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.get
 
 def offences(tree: ast.Module) -> list[str]:
     """What is unsafe in a tree, as `line: what`."""
-    names = _imported(tree)
+    names, own = _imported(tree), _own_names(tree)
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             found += [(node.lineno, f"import of {name}") for name in _targets(node) if _is_unsafe_module(name)]
         elif isinstance(node, ast.Attribute) and node.attr in ("extractall", "unpack_archive"):
             found.append((node.lineno, node.attr))
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and node not in own:
             full = _full_name(node, names)
             if full.removeprefix("builtins.") in UNSAFE_BUILTINS:
                 found.append((node.lineno, f"builtin {full}"))
@@ -35,6 +35,17 @@ def offences(tree: ast.Module) -> list[str]:
         if isinstance(node, ast.Call):
             found += [(node.lineno, what) for what in _call_offences(node, _full_name(node.func, names))]
     return [f"{line}: {what}" for line, what in sorted(set(found))]
+
+
+def _own_names(tree: ast.Module) -> set[ast.Name]:
+    """Names that are set, and those that a parameter of their function hides: an option may be called `compile`."""
+    own = {node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+            inside = [node for statement in function.body for node in ast.walk(statement)]
+            own |= {node for node in inside if isinstance(node, ast.Name) and node.id in parameters}
+    return own
 
 
 def _call_offences(call: ast.Call, function: str) -> list[str]:
@@ -123,6 +134,8 @@ def test_the_source_is_safe(module):
         "compile(text, '', 'exec')",
         "__import__('os')",
         "run = eval",
+        "def f(eval=eval):\n    eval('1')",
+        "def f(text):\n    compile(text)",
         "map(eval, lines)",
         "import builtins\nbuiltins.exec(text)",
         "from builtins import eval as run\nrun(text)",
@@ -164,6 +177,8 @@ def test_a_planted_offence_is_found(line):
         "model.eval()",
         "self.model.eval().to(device)",
         "import re\nre.compile('a')",
+        "class A:\n    compile: bool = False",
+        "def f(compile):\n    g(compile=compile)",
         "import torch\ntorch.compile(model)",
         "import torch\ntorch.load(path, map_location='cpu', weights_only=True)",
         "import segkit\nsegkit.load(path)",
