@@ -35,6 +35,7 @@ def assert_same_batches(first: list[Any], second: list[Any]) -> None:
     assert [one.indices for one in first] == [two.indices for two in second]
     for one, two in zip(first, second, strict=True):
         assert torch.equal(one.images, two.images)
+        assert one.images.stride() == two.images.stride()  # convolutions round by it
         assert torch.equal(one.masks, two.masks)
 
 

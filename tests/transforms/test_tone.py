@@ -84,3 +84,26 @@ def test_the_source_is_not_changed():
         before = image.copy()
         tone(brightness=1.5, saturation=0.5).apply(image)
         assert (image == before).all()
+
+
+@given(st.floats(0, 4), st.integers(0, 10**6))
+def test_saturation_is_the_formula(saturation, seed):
+    image = small(seed=seed)
+    grey = image @ np.array([0.299, 0.587, 0.114])
+    exact = grey[:, :, None] + saturation * (image - grey[:, :, None])
+    got = tone(saturation=saturation).apply(image)
+    # A grey is rounded, and the factor.
+    assert np.abs(got - exact.clip(0, 255)).max() <= 1.5 + 0.6 * max(1, saturation)
+
+
+@pytest.mark.parametrize("saturation", [0.0, 0.3, 0.999, 1.001, 1.4, 2.0, 4.0])
+def test_extreme_colours_do_not_wrap(saturation):
+    corners = np.array(np.meshgrid(*[[0, 1, 127, 254, 255]] * 3)).reshape(3, -1).T.reshape(5, 25, 3).astype(np.uint8)
+    grey = corners @ np.array([0.299, 0.587, 0.114])
+    exact = (grey[:, :, None] + saturation * (corners - grey[:, :, None])).clip(0, 255)
+    assert np.abs(tone(saturation=saturation).apply(corners) - exact).max() <= 1.5 + 0.6 * max(1, saturation)
+
+
+def test_results_lie_plane_after_plane():
+    image = small()
+    assert tone(saturation=1.2).apply(image).transpose(2, 0, 1).flags.c_contiguous

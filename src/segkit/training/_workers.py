@@ -134,7 +134,7 @@ class Processes:
                 f"a worker process that read item {draw.item} ended (exit code {code}): was it killed for its memory? "
                 "Try fewer processes, or workers=0 to see what happens"
             ) from error
-        return Sample(draw, image.permute(2, 0, 1), mask)
+        return Sample(draw, image if head["by_planes"] else image.permute(2, 0, 1), mask)
 
     def _start(self, make: Make) -> None:
         context = multiprocessing.get_context("fork")
@@ -198,11 +198,14 @@ def _serve(make: Make, pipe: Connection, others: list[Connection], on_start: Cal
             return
         try:
             sample = make(draw)
-            arrays = sample.image.permute(1, 2, 0).numpy(), sample.mask.numpy()
+            by_planes = sample.image.is_contiguous()
+            image = sample.image if by_planes else sample.image.permute(1, 2, 0)
+            arrays = image.numpy(), sample.mask.numpy()
         except Exception as error:
             pipe.send_bytes(json.dumps(_described(error)).encode())
             continue
-        head = {"parts": [{"dtype": array.dtype.name, "shape": array.shape} for array in arrays]}
+        parts = [{"dtype": array.dtype.name, "shape": array.shape} for array in arrays]
+        head = {"by_planes": by_planes, "parts": parts}
         pipe.send_bytes(json.dumps(head).encode())
         for array in arrays:
             pipe.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

@@ -397,9 +397,15 @@ def collate(samples: Sequence[Sample], names: Sequence[str], ignore_index: int) 
                 f"{name} is {tuple(sample.image.shape)}. Give the trainer a crop "
                 f"`size=(height, width)`, or the data set a `resize`"
             )
-    # Stacked as (B, H, W, C) and viewed as (B, C, H, W): images lie that way in memory when they come from files.
-    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)
+    images = _stacked([sample.image for sample in samples])
     return Batch(images, torch.stack([sample.mask for sample in samples]), indices, changes or None)
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    """``(B, C, H, W)``, laid out in memory as the first: by pixels when it comes from a file, by planes from a crop."""
+    if images[0].is_contiguous():
+        return torch.stack(images)
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _done(sample: Sample, ignore_index: int) -> Sample:

@@ -35,7 +35,7 @@ class Crop:
         return self.image(image), self.mask(mask, padding)
 
     def image(self, image: Array) -> Array:
-        """Bilinear, antialiased where it shrinks: ``(H, W, C)`` to ``(h, w, C)``."""
+        """Bilinear, antialiased where it shrinks: ``(H, W, C)`` to ``(h, w, C)``, plane after plane in memory."""
         left, top, right, bottom = self.box
         rows = _Axis.of(top, bottom, self.size[0], image.shape[0])
         columns = _Axis.of(left, right, self.size[1], image.shape[1])
@@ -45,13 +45,10 @@ class Crop:
         if any((*rows.edge, *columns.edge)):
             region = np.pad(region, (rows.edge, columns.edge, (0, 0)), mode="edge")
 
-        def change(channel: Image.Image) -> Image.Image:
-            box = (columns.start, rows.start, columns.stop, rows.stop)
-            inside = channel.resize((columns.length, rows.length), Image.Resampling.BILINEAR, box=box)
-            inside = inside.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else inside
-            return inside.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if self.vertical_flip else inside
-
-        inside = per_channel(change, region)
+        box, size = (columns.start, rows.start, columns.stop, rows.stop), (columns.length, rows.length)
+        inside = per_channel(lambda channel: channel.resize(size, Image.Resampling.BILINEAR, box=box), region)
+        inside = inside[:: -1 if self.vertical_flip else 1, :: -1 if self.flip else 1]
+        inside = np.ascontiguousarray(inside.transpose(2, 0, 1)).transpose(1, 2, 0)
         if inside.shape[:2] == self.size:
             return inside
         padded = self._padding(image)
@@ -59,10 +56,9 @@ class Crop:
         return padded
 
     def _padding(self, image: Array) -> Array:
-        # Row by row: numpy is slow where it repeats three values pixel by pixel.
-        padding = np.empty((*self.size, image.shape[2]), image.dtype)
-        padding[:] = np.tile(mean_color(image), (self.size[1], 1)).astype(image.dtype)
-        return padding
+        padding = np.empty((image.shape[2], *self.size), image.dtype)
+        padding[:] = mean_color(image)[:, None, None]
+        return padding.transpose(1, 2, 0)
 
     def mask(self, mask: Array, padding: int) -> Array:
         """The nearest pixel, exactly: ``(..., H, W)`` to ``(..., h, w)``; no value appears but ``padding``."""
@@ -70,9 +66,14 @@ class Crop:
         rows = _flipped(nearest_index(self.size[0], top, bottom), self.vertical_flip)
         columns = _flipped(nearest_index(self.size[1], left, right), self.flip)
         height, width = mask.shape[-2:]
-        result: Array = mask.take(rows, axis=-2, mode="clip").take(columns, axis=-1, mode="clip")
-        result[..., (rows < 0) | (rows >= height), :] = padding
-        result[..., (columns < 0) | (columns >= width)] = padding
+        # Columns first, of the rows that are needed: then whole rows are copied.
+        low, high = (int(edge.clip(0, height - 1)) for edge in sorted((rows[0], rows[-1])))
+        needed = mask[..., low : high + 1, :].take(columns, axis=-1, mode="clip")
+        result: Array = needed.take(rows - low, axis=-2, mode="clip")
+        if _sticks_out(rows, height):
+            result[..., (rows < 0) | (rows >= height), :] = padding
+        if _sticks_out(columns, width):
+            result[..., (columns < 0) | (columns >= width)] = padding
         return result
 
 
@@ -107,6 +108,11 @@ class _Axis:
     def place(self, size: int, flip: bool) -> slice:
         first = size - self.first - self.length if flip else self.first
         return slice(first, first + self.length)
+
+
+def _sticks_out(index: NDArray[np.intp], length: int) -> bool:
+    """Of an index that goes one way."""
+    return not (0 <= index[0] < length and 0 <= index[-1] < length)
 
 
 def _flipped(index: NDArray[np.intp], flip: bool) -> NDArray[np.intp]:

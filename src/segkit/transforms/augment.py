@@ -18,7 +18,7 @@ from segkit.labels import IGNORE_INDEX
 from segkit.transforms._change import Change, Noise, apply_change, check_sample
 from segkit.transforms._context import Context
 from segkit.transforms._crop import Crop
-from segkit.transforms._draw import draw_bend, draw_factor, draw_pixel, draw_start
+from segkit.transforms._draw import draw_bend, draw_factor, draw_pixel, draw_start, uniform
 from segkit.transforms._tone import Tone
 from segkit.transforms._warp import Warp, box_matrix, flat_matrix
 
@@ -133,8 +133,8 @@ class Augment:
 
     def _draw_place(self, mask: NDArray[Any], rng: np.random.Generator, target: int | None) -> Crop | Warp:
         height, width = mask.shape[-2:]
-        zoom = math.exp(rng.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
-        stretch = math.exp(rng.uniform(-0.5, 0.5) * math.log(self.aspect))
+        zoom = math.exp(uniform(math.log(self.scale[0]), math.log(self.scale[1]), rng))
+        stretch = math.exp(uniform(-0.5, 0.5, rng) * math.log(self.aspect))
         box_height, box_width = self.size[0] / (zoom / stretch), self.size[1] / (zoom * stretch)
         focused = rng.random() < self.focus or target is not None
         row, column = draw_pixel(mask, self.ignore_index, rng, target=target) if focused else (None, None)
