@@ -63,9 +63,9 @@ def _plane_blocks(image: Tensor, out: Tensor, means: Tensor, factors: Tensor, bl
     channels, pixels = image.shape[1], image.shape[2] * image.shape[3]
     means, factors = means.unsqueeze(1), factors.unsqueeze(1)
     images, part = max(1, block // (channels * pixels)), max(1, block // channels)
-    split = (item.flatten(2).split(images) for item in (image, out))
+    split = (torch.split(item.flatten(2), images) for item in (image, out))
     for source, place in zip(*split, strict=True):
-        for piece, into in zip(source.split(part, 2), place.split(part, 2), strict=True):
+        for piece, into in zip(torch.split(source, part, 2), torch.split(place, part, 2), strict=True):
             yield piece, into, means, factors
 
 
