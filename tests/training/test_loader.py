@@ -102,7 +102,7 @@ class TestProcesses:
 
     def test_a_killed_one_is_named(self, squares: Any) -> None:
         data = squares(6, on_read=lambda index: os._exit(9) if index == 3 else None)
-        with pytest.raises(TrainingError, match=r"worker process that read item 3 ended \(exit code"):
+        with pytest.raises(TrainingError, match=r"worker process that read item 3 \(square-3\) ended \(exit code 9\)"):
             batches(data, workers="processes")
 
     def test_they_keep_what_they_read_and_end_when_told(self, squares: Any, tmp_path: Any) -> None:

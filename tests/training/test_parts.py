@@ -49,10 +49,16 @@ def test_in_order_gives_every_item_once(squares: Any, workers: int) -> None:
             assert torch.equal(batch.masks[position], data[index][1])
 
 
-def test_images_lie_channels_last(squares: Any) -> None:
+@pytest.mark.parametrize("by_pixels", [False, True])
+def test_a_batch_lies_in_memory_as_its_images_do(squares: Any, by_pixels: bool) -> None:
+    """What is decoded lies by pixels, what is cropped by planes: neither is turned round on the host."""
     data = squares(4)
-    batch = next(Loader(data, labels=data.labels, batch_size=4).in_order())
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    pairs: list[Any] = [data[index] for index in range(4)]
+    if by_pixels:
+        pairs = [(image.permute(1, 2, 0).contiguous().permute(2, 0, 1), mask) for image, mask in pairs]
+    batch = next(Loader(pairs, labels=data.labels, batch_size=4).in_order())
+    assert batch.images.is_contiguous(memory_format=torch.channels_last) == by_pixels
+    assert batch.images.is_contiguous() != by_pixels
 
 
 def test_the_cache_keeps_to_its_budget(squares: Any) -> None:
@@ -244,6 +250,26 @@ def test_the_first_signal_waits_and_the_second_acts() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_goes_to_whom_it_went_before() -> None:
+    """A handler of the user's own is called; what is ignored, as Ctrl-C is in the background, stays so."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.received == signal.SIGINT
+            assert seen == []
+        stop.deliver()
+        assert seen == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.received is None
+        stop.deliver()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_signals_are_left_alone_outside_the_main_thread() -> None:

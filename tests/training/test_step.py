@@ -15,6 +15,8 @@ from torch import Tensor
 
 from segkit import Device, Trainer, UNet
 from segkit.errors import DataError, InputError, TrainingError
+from segkit.models import load_model
+from segkit.training import loop
 from segkit.training.checkpoint import Checkpoints
 from segkit.training.ema import Ema
 from segkit.training.hooks import Hook, Step
@@ -463,3 +465,41 @@ def test_a_single_image_that_does_not_fit_is_an_error(squares: Any) -> None:
     stepper.model.encoder = Narrow(stepper.model.encoder, 0)
     with pytest.raises(TrainingError, match=r"a single image of 32x48: use smaller crops"):
         stepper(batches_of(data, 2), 1e-3)
+
+
+def test_best_weights_that_cannot_be_written_wait_for_the_next_checkpoint(
+    squares: Any, small_unet: Callable[[], UNet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No checkpoint speaks of better weights than lie beside it, and nothing in memory is lost."""
+    write, failures = loop.write_model, [0]
+
+    def full(folder: Any, *arguments: Any) -> Any:
+        failures[0] += 1
+        if failures[0] <= 2:
+            raise OSError(28, "No space left on device")
+        return write(folder, *arguments)
+
+    monkeypatch.setattr(loop, "write_model", full)
+    trainer = Trainer(small_unet(), **{**QUICK, "epochs": 1}, out=tmp_path, save_seconds=1e9)
+    with pytest.warns(UserWarning, match=r"No space left on device\. The run goes on"):
+        trainer.fit(squares(8), squares(2, seed=1))
+    assert not (tmp_path / "best").exists()
+    assert not list(tmp_path.glob("step-*"))  # it would speak of a best score without its weights
+    monkeypatch.setattr(loop, "write_model", write)
+    again = Trainer(small_unet(), **{**QUICK, "epochs": 1}, out=tmp_path / "b", save_seconds=1e9)
+    failures[0] = 1
+    monkeypatch.setattr(loop, "write_model", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        again.fit(squares(8), squares(2, seed=1))
+    assert list((tmp_path / "b").glob("step-*"))
+    kept = load_model(tmp_path / "b" / "best").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in again.model.state_dict().items())
+
+
+def test_a_new_run_sweeps_what_a_dead_one_left(squares: Any, small_unet: Callable[[], UNet], tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    left = [tmp_path / ".step-000000001.safetensors.x1.tmp", tmp_path / "best" / ".model.safetensors.x2.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    Trainer(small_unet(), **{**QUICK, "epochs": 1}, out=tmp_path).fit(squares(4))
+    assert not any(path.exists() for path in left)

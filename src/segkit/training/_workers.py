@@ -103,8 +103,11 @@ class Processes:
     each new process.
     """
 
-    def __init__(self, count: int, on_start: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(
+        self, count: int, on_start: Callable[[int], None] = lambda count: None, name: Callable[[int], str] = str
+    ) -> None:
         self.count = count
+        self._name = name
         self._on_start = on_start
         self._pipes: list[Connection] = []
         self._pools: list[ThreadPoolExecutor] = []
@@ -129,9 +132,11 @@ class Processes:
                 raise _rebuilt(head)
             image, mask = (_unpacked(part, pipe.recv_bytes()) for part in head["parts"])
         except (EOFError, ConnectionError, BrokenPipeError) as error:
+            self._running[worker].join(5)
             code = self._running[worker].exitcode
             raise errors.TrainingError(
-                f"a worker process that read item {draw.item} ended (exit code {code}): was it killed for its memory? "
+                f"a worker process that read {self._name(draw.item)} ended (exit code {code}): was it killed for its "
+                "memory? "
                 "Try fewer processes, or workers=0 to see what happens"
             ) from error
         return Sample(draw, image if head["by_planes"] else image.permute(2, 0, 1), mask)

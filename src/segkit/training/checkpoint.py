@@ -116,7 +116,13 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Remove the temporary files that a killed process left; the caller holds the folder's lock."""
-        for pattern in (".step-*.tmp", f".{MANIFEST}.*.tmp", ".history.json.*.tmp"):
+        for pattern in (
+            ".step-*.tmp",
+            f".{MANIFEST}.*.tmp",
+            ".history.json.*.tmp",
+            ".not-finite.json.*.tmp",
+            "best/.*.tmp",
+        ):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -89,12 +89,18 @@ def item_id(dataset: Any, index: int) -> str:
 
 
 def choose_crew(
-    workers: int | str, *, foreign: bool, on_start: Any = lambda count: None, processes: bool = True
+    workers: int | str,
+    *,
+    foreign: bool,
+    on_start: Any = lambda count: None,
+    processes: bool = True,
+    name: Callable[[int], str] = str,
 ) -> Crew:
     """Who reads: ``"auto"`` (measured), ``"threads"``, ``"processes"``, or so many threads.
 
     Another library's transform draws from the process's own generators, from which the model's dropout draws too: it
     never runs in a thread beside the training. Without ``processes``, there are none: then the calling thread does it.
+    ``name(item)`` is for messages.
     """
     can = processes and can_fork()
 
@@ -102,7 +108,7 @@ def choose_crew(
         if kind == "none" or count == 0:
             return Serial()
         if kind == "processes" or foreign:
-            return Processes(count, on_start) if can else Serial() if foreign else Threads(count)
+            return Processes(count, on_start, name) if can else Serial() if foreign else Threads(count)
         return Threads(count)
 
     if workers == "auto":
@@ -179,6 +185,14 @@ class SampleMaker:
         """The sample that an item becomes; random numbers are keyed by (seed, epoch, index), and by repeats."""
         if self.transform is None:
             return Sample(draw, image, mask)
+        try:
+            return self._transformed(draw, image, mask, context, where)
+        except Exception as error:
+            error.add_note(f"while changing {where} of the data set")
+            raise
+
+    def _transformed(self, draw: Draw, image: Tensor, mask: Tensor, context: Context, where: str) -> Sample:
+        assert self.transform is not None
         rng = generator(self.seed, draw.epoch, draw.item, *((draw.repeat,) if draw.repeat else ()))
         if self.defers:
             return Sample(draw, image, mask, self.transform.draw(image, mask, rng, context))  # type: ignore[attr-defined]
@@ -234,7 +248,7 @@ class Loader:
         self.maker: SampleMaker = SampleMaker(
             labels=labels, channels=channels, transform=transform, seed=seed, on_device=on_device
         )
-        self.crew: Crew = choose_crew(workers, foreign=self.maker.foreign, on_start=self._share_cache)
+        self.crew: Crew = choose_crew(workers, foreign=self.maker.foreign, on_start=self._share_cache, name=self._where)
         self._rare_classes = rare_classes
         self._takes_rare: bool = getattr(transform, "takes_rare", False)
         self._census: Census | None = None

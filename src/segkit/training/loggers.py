@@ -76,7 +76,8 @@ class JSONLog(Hook):
 
     def _append(self, trainer: Trainer, values: dict[str, Any]) -> None:
         with (_folder(self.folder, trainer, "JSONLog") / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            known = {name: None if value != value else value for name, value in values.items()}  # JSON has no NaN
+            file.write(json.dumps(known, allow_nan=False) + "\n")
 
 
 class TrackerLog(Hook):

@@ -20,6 +20,7 @@ from segkit.datasets import Cached, Pairs
 from segkit.device import Device
 from segkit.errors import DataError, TrainingError
 from segkit.models import Segmenter, load_model
+from segkit.models._saving import write_model
 from segkit.training._progress import RunBar
 from segkit.training.checkpoint import MANIFEST, Checkpoints
 from segkit.training.config import TrainConfig
@@ -135,14 +136,17 @@ class Run:
                 share=(group.rank, group.size),
             )
         self._best: dict[str, Tensor] | None = None
+        self._best_is_due = False
         self.best_result: Result | None = None
         self._clock = time.monotonic()
         self._saved = time.monotonic()
 
     def go(self, stop: StopSignals) -> None:
         """Train until the end, or until a signal; then the model has its best weights, or its present ones."""
-        self._call("fit_start")
+        if self._checkpoints is not None and self._group.is_main:
+            self._checkpoints.sweep()
         try:
+            self._call("fit_start")
             self._train(stop)
             self._leave(stop)
         except BaseException as error:
@@ -415,8 +419,17 @@ class Run:
         self.state.best_score = score
         self.best_result = result
         self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
-        if self.out is not None and self._group.is_main:
-            self.model.save(self.out / BEST)
+        self._best_is_due = True
+        self._guarded(self._write_best)
+
+    def _write_best(self) -> None:
+        """Write the best weights, if they have not been yet; the model may have others by now."""
+        if self._best_is_due and self._best is not None and self.out is not None and self._group.is_main:
+            if self.model.config is None:
+                self.model.save(self.out / BEST)  # says why it cannot be
+            else:
+                write_model(self.out / BEST, self._best, self.model.config, self.model.labels, self.model.reading)
+        self._best_is_due = False
 
     def save(self) -> None:
         """Write the checkpoint and the history, if the run has a folder.
@@ -430,9 +443,19 @@ class Run:
         self._saved = time.monotonic()
         if self._checkpoints is None or self.out is None or not self._group.is_main:
             return
+        checkpoints, out = self._checkpoints, self.out
+
+        def write() -> None:
+            self._write_best()  # first: a checkpoint that speaks of better weights than there are would be wrong
+            checkpoints.save(tensors, plain, steps=self.state.steps)
+            self.history.save(out / HISTORY)
+
+        self._guarded(write)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write, and do by the policy what is done where that fails."""
         try:
-            self._checkpoints.save(tensors, plain, steps=self.state.steps)
-            self.history.save(self.out / HISTORY)
+            write()
         except (DataError, OSError) as error:
             if self.config.on_save_error == "stop":
                 raise
@@ -461,19 +484,15 @@ class Run:
         """
         assert self.out is not None
         assert self._checkpoints is not None
-        if self._group.is_main:
-            self._checkpoints.sweep()
-        self._group.wait()
         tensors, plain, problems = self._checkpoints.load()
         check_same(plain, config=self.config, subject=self._subject(), out=self.out)
         self._unpack(tensors, plain)
         for problem in problems:
             self.history.note(f"resumed from step {self.state.steps}: {problem}")
         for name, value in machine(self.device, self._group).items():
-            if plain["machine"][name] != value:
-                self.history.note(
-                    f"resumed with another {name} ({plain['machine'][name]}, then {value}): not bit-equal"
-                )
+            before = plain["machine"].get(name)
+            if before is not None and before != value:
+                self.history.note(f"resumed with another {name} ({before}, then {value}): not bit-equal")
         self.state.finished = self.state.finished and self.progress >= 1  # more epochs may be asked for now
         if self.state.best_score is not None:
             self._best = load_model(self.out / BEST).state_dict()

@@ -26,7 +26,9 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+                # What is ignored, as Ctrl-C is in the background, stays so; None is a handler that Python did not set.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -47,8 +49,8 @@ class StopSignals:
         self.received = number
 
     def deliver(self) -> None:
-        """Do what the signal that came means; nothing if none came."""
-        if self.received == signal.SIGINT:
+        """Do what the signal that came means, to whoever handled it before; nothing if none came."""
+        if self.received == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise KeyboardInterrupt
         if self.received is not None:
             os.kill(os.getpid(), self.received)
