@@ -222,3 +222,13 @@ def test_names():
     assert list_transforms("s*") == ["street"]
     with pytest.raises(UnknownNameError, match="did you mean 'street'"):
         create_transform("streat", size=(8, 8))
+
+
+@pytest.mark.parametrize("size", [(1, 8), (8, 1), (1, 1)])
+def test_a_flipped_result_of_one_row_or_column_is_a_tensor(size):
+    # Where there is one, numpy takes what goes backwards for contiguous, and torch does not take it.
+    image, mask = torch.arange(192, dtype=torch.uint8).view(3, 8, 8), torch.zeros(8, 8, dtype=torch.uint8)
+    both = Augment(size=size, flip=1, vertical_flip=1)
+    pixels, labels = both(image, mask, np.random.default_rng(0))
+    assert pixels.shape == (3, *size)
+    assert labels.shape == size

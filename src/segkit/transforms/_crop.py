@@ -48,7 +48,8 @@ class Crop:
         box, size = (columns.start, rows.start, columns.stop, rows.stop), (columns.length, rows.length)
         inside = per_channel(lambda channel: channel.resize(size, Image.Resampling.BILINEAR, box=box), region)
         inside = inside[:: -1 if self.vertical_flip else 1, :: -1 if self.flip else 1]
-        inside = np.ascontiguousarray(inside.transpose(2, 0, 1)).transpose(1, 2, 0)
+        # A copy in any case: of one row, what goes backwards is contiguous to numpy, and nothing to torch.
+        inside = np.array(inside.transpose(2, 0, 1), order="C").transpose(1, 2, 0)
         if inside.shape[:2] == self.size:
             return inside
         padded = self._padding(image)
