@@ -14,6 +14,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The arguments that make each of them small; an example without a line here fails.
 ARGUMENTS = {
     "street_scenes.py": ["--scenes", "6", "--size", "48x64", "--epochs", "1", "--out", "out"],
+    "distributed.py": ["--scenes", "8", "--epochs", "1", "--out", "out"],
     "own_pictures.py": ["pictures", "--epochs", "1", "--out", "out"],
     "boxes.py": ["--model", "model", "--scenes", "2", "--out", "out"],
     "mri_tissue.py": ["data/Task99_Blobs", "--minutes", "0.02", "--out", "out"],

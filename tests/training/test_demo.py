@@ -31,8 +31,9 @@ def test_what_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert predictor.predict(torch.zeros(3, 50, 70, dtype=torch.uint8)).shape == (50, 70)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(s, marks=pytest.mark.exhaustive) for s in (1, 2))]
+)
 def test_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A fixed number of steps, about what two cores do in the demo's time, so that a busy machine changes nothing."""
     monkeypatch.setattr(demo_module, "_EPOCHS", 7)

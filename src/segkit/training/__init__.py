@@ -2,6 +2,7 @@
 
 from segkit.training.config import TrainConfig
 from segkit.training.demo import demo
+from segkit.training.distributed import is_main_process
 from segkit.training.evaluate import Result, evaluate
 from segkit.training.history import Epoch, History
 from segkit.training.hooks import EarlyStop, Hook, Profile, SamplePredictions, Step
@@ -37,5 +38,6 @@ __all__ = [
     "demo",
     "evaluate",
     "evaluate_volumes",
+    "is_main_process",
     "sweep",
 ]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from segkit.device import Device
 
-__all__ = ["Ranks", "own_device", "ranks"]
+__all__ = ["Ranks", "is_main_process", "own_device", "ranks"]
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others. One that fails ends all much sooner: its connections break, and torchrun
@@ -136,6 +136,16 @@ def ranks() -> Ranks:
         dist.init_process_group(backend, timeout=TIMEOUT)
         atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and speaks: the first of several, or the only one.
+
+    Example:
+        >>> is_main_process()
+        True
+    """
+    return ranks().is_main
 
 
 def _leave() -> None:
