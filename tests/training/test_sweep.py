@@ -27,8 +27,14 @@ QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 4, "device": "cpu", "workers
 TESTS = Path(__file__).parents[1]
 
 
+NARROW: dict[str, Any] = {
+    "encoder_options": {"channels": [8, 8, 8, 8, 8], "blocks": [1, 1, 1, 1]},
+    "decoder_channels": [8, 8, 8, 8],
+}
+
+
 def small(seed: int) -> UNet:
-    return UNet(2, decoder_channels=(8, 8, 8, 8))
+    return UNet(2, **NARROW)
 
 
 def scores_of(result: SweepResult) -> dict[tuple[str, int], float | None]:
@@ -101,7 +107,34 @@ def test_the_same_call_goes_on_and_others_are_refused(squares: Any, tmp_path: Pa
     with pytest.raises(ConfigError, match="number of val items was 4 and is 3"):
         sweep(small, data[0], squares(3, seed=1), **grid, hooks=[Interrupt()])
     with pytest.raises(ConfigError, match="model 'model' with seed 0 was "):
-        sweep(lambda seed: UNet(2, decoder_channels=(8, 8, 8, 16)), *data, **grid, hooks=[Interrupt()])
+        sweep({"model": {"model": "unet", "num_classes": 2}}, *data, **grid, hooks=[Interrupt()])
+
+
+class Terminate(Hook):
+    """SIGTERM after an epoch."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_a_signal_cuts_short_is_not_taken_for_complete(squares: Any, tmp_path: Path) -> None:
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            sweep(small, squares(4), squares(2), seeds=2, out=tmp_path, hooks=[Terminate()], **QUICK)
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(Study(tmp_path, _subject(tmp_path), {}, prune=0, epochs=2).recorded()) == []
+
+
+def _subject(folder: Path) -> dict[str, Any]:
+    import optuna
+
+    return dict(optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'study.db'}").user_attrs["sweep"])
 
 
 def test_a_run_that_fails_or_dies_is_recorded_and_run_again(squares: Any, tmp_path: Path) -> None:
@@ -179,7 +212,7 @@ def test_no_run_is_pruned_by_fewer_than_four_nor_late_seeds(tmp_path: Path) -> N
 def test_models_alone_by_name_and_by_options(squares: Any, tmp_path: Path) -> None:
     data = squares(4), squares(2, seed=1)
     models = {
-        "unet": {"decoder_channels": [8, 8, 8, 8]},
+        "unet": NARROW,
         "fpn": {"model": "composed", "encoder": "small", "decoder": "fpn", "decoder_options": {"channels": 8}},
     }
     result = sweep(models, *data, seeds=3, out=tmp_path, **(QUICK | {"epochs": 1}))
@@ -269,6 +302,23 @@ def test_adam_and_adamw_without_decay_are_said_to_be_one(squares: Any, tmp_path:
     assert not result.differences()[0].told_apart
 
 
+def test_what_cannot_be_handed_to_a_new_process_is_named(
+    squares: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["segkit.training.sweep"], "start_method", lambda device: "spawn")
+    with pytest.raises(InputError, match=r"`model` cannot be handed to another process.*Or use jobs=1"):
+        sweep(lambda seed: small(seed), squares(4), squares(2), out=tmp_path, jobs=2, **QUICK)
+
+
+@pytest.mark.slow
+def test_processes_that_begin_anew_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = StreetScenes(4, size=(32, 48)), StreetScenes(2, size=(32, 48), seed=1)
+    grid: dict[str, Any] = {"lr": [1e-3, 1e-2], "seeds": 1, **QUICK}
+    here = sweep({"unet": NARROW}, *data, out=tmp_path / "here", **grid)
+    monkeypatch.setattr(sys.modules["segkit.training.sweep"], "start_method", lambda device: "spawn")
+    assert scores_of(sweep({"unet": NARROW}, *data, out=tmp_path / "there", jobs=2, **grid)) == scores_of(here)
+
+
 def test_the_command(examples_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["sweep", "--dataset", "camvid", "--root", "data/camvid", "--resize", "32x48", "--optimizer", "adam,sgd"]
     command += ["--lr", "1e-3", "--seeds", "2", "--epochs", "1", "--device", "cpu", "--jobs", "2", "--out", "swept"]
@@ -284,46 +334,40 @@ def test_the_command(examples_folder: Path, capsys: pytest.CaptureFixture[str]) 
 
 SCRIPT = """
 import sys
-from pathlib import Path
-from segkit import UNet
 from segkit.datasets import StreetScenes
 from segkit.training import sweep
+model = {"unet": NARROW}
 train, val = StreetScenes(6, size=(32, 48)), StreetScenes(2, size=(32, 48), seed=1)
-result = sweep(lambda seed: UNet(11, decoder_channels=(8, 8, 8, 8)), train, val, lr=[1e-3, 1e-2], seeds=3,
-               out=sys.argv[1], jobs=2, epochs=3, batch_size=2, device="cpu")
-print(result.to_csv(Path(sys.argv[1]) / "sweep.csv").read_text())
+result = sweep(model, train, val, lr=[1e-3, 1e-2], seeds=3, out=OUT, jobs=2, epochs=3, batch_size=2, device="cpu")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runs are forked")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_sweep_goes_on_to_the_same_end(number: signal.Signals, tmp_path: Path) -> None:
-    def start(out: Path) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(out)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+def test_a_sweep_that_is_killed_and_interrupted_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    out, script = tmp_path / "killed", SCRIPT.replace("NARROW", repr(NARROW))
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script.replace("OUT", repr(str(out)))],
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
         )  # fmt: skip
-
-    killed = start(tmp_path / "killed")
-    assert killed.stderr is not None
-    assert "complete" in killed.stderr.readline()  # the first run's line
-    os.kill(killed.pid, number)
-    killed.communicate(timeout=30)
-    until = time.monotonic() + 30
-    while _group_lives(killed.pid) and time.monotonic() < until:  # the runs' own processes end, too
-        time.sleep(0.1)
-    assert not _group_lives(killed.pid)
+        assert process.stderr is not None
+        assert "complete" in process.stderr.readline()  # the line of the first run that ends
+        os.kill(process.pid, number)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == -number, said
+        until = time.monotonic() + 60
+        while _group_lives(process.pid) and time.monotonic() < until:  # the runs' own processes end, too
+            time.sleep(0.1)
+        assert not _group_lives(process.pid)
 
     tables = []
-    for out in (tmp_path / "killed", tmp_path / "alone"):
-        ended = start(out)
-        table, errors = ended.communicate(timeout=120)
-        assert ended.returncode == 0, errors
-        tables.append([_without_seconds(line) for line in table.strip().splitlines()])
+    for folder in (out, tmp_path / "alone"):
+        names: dict[str, Any] = {}
+        exec(script.replace("OUT", repr(str(folder))), names)
+        tables.append(scores_of(names["result"]))
     assert tables[0] == tables[1]
-    assert len(tables[0]) == 7
+    assert len(tables[0]) == 6
 
 
 def _group_lives(group: int) -> bool:
@@ -332,11 +376,6 @@ def _group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _without_seconds(line: str) -> list[str]:
-    cells = line.split(",")
-    return [*cells[:-2], cells[-1]]
 
 
 THREADS = """

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import multiprocessing
 import shutil
+import signal
 import statistics
 import sys
 import warnings
@@ -37,6 +38,7 @@ from segkit.training._grid import (
 from segkit.training._study import OpenTrial, Study
 from segkit.training._sweep_subject import data_facts, data_words, settings_facts, weights_digest
 from segkit.training._trials import Crew, Outcome, Task, attempt, start_method, threads_survive_fork
+from segkit.training.signals import StopSignals
 from segkit.training.sweep_result import SweepResult, SweepRow, SweepTrial
 from segkit.training.trainer import Trainer
 
@@ -206,17 +208,21 @@ class _Sweep:
 
     def run(self) -> None:
         """Run what is not done yet."""
-        self.total = len(self.todo)
+        # A signal waits until nothing is half written into the database.
+        stop = StopSignals()
         try:
-            if self.todo and self.jobs == 1:
-                self._run_here()
-            elif self.todo:
-                self._run_apart()
-        except KeyboardInterrupt:
-            _say(f"stopped; what is done is kept in {self.folder}, and the same call goes on with the rest")
-            raise
+            with stop:
+                if self.todo and self.jobs == 1:
+                    self._run_here(stop)
+                elif self.todo:
+                    self._run_apart(stop)
+        except KeyboardInterrupt:  # out of a run in this process, which has finished its step
+            stop.received = signal.SIGINT
         finally:
             self.study.close_killed()
+        if stop.received is not None:
+            _say(f"stopped; what is done is kept in {self.folder}, and the same call goes on with the rest")
+            stop.deliver()
         if self.own_cache:
             shutil.rmtree(self.folder / _CACHE, ignore_errors=True)
 
@@ -228,17 +234,19 @@ class _Sweep:
                 return combination, seed
         return None
 
-    def _run_here(self) -> None:
+    def _run_here(self, stop: StopSignals) -> None:
         while planned := self._next():
             trial = self.study.begin(*planned)
-            task = self._task(*planned)
-            self._end(planned, trial, attempt(task, functools.partial(self._report, planned, trial)))
+            outcome = attempt(self._task(*planned), functools.partial(self._report, planned, trial))
+            if stop.received is not None:  # the run has ended before its time
+                return
+            self._end(planned, trial, outcome)
 
-    def _run_apart(self) -> None:
+    def _run_apart(self, stop: StopSignals) -> None:
         crew = self._crew()
         running: dict[int, tuple[tuple[Combination, int], OpenTrial]] = {}
         try:
-            while True:
+            while stop.received is None:
                 while len(crew) < self.jobs and (planned := self._next()):
                     trial = self.study.begin(*planned)
                     running[trial.number] = planned, trial
