@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from references.resampling import slow_bilinear, slow_nearest
 from segkit.transforms._crop import Crop
+from segkit.transforms._draw import draw_start
+from segkit.transforms._resize import Axis
 
 EDGE = st.floats(-30, 50, allow_nan=False)
 
@@ -52,13 +56,22 @@ def test_image_shows_what_the_mask_says(crop, dtype):
         assert np.abs(pixels[:, :, 0][sure].astype(float) - 200 * value).max(initial=0) <= 1
 
 
+def cut_out(image, box):
+    """The pixels that lie in a box, also in part, and the box in them."""
+    left, top, right, bottom = (*map(math.floor, box[:2]), *map(math.ceil, box[2:]))
+    return image[top:bottom, left:right], (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("box", [(0, 0, 31, 19), (3.2, 1.7, 28.9, 15.1), (10.5, 4.25, 14.5, 9.75)])
+@pytest.mark.parametrize(
+    "box",
+    [(0, 0, 31, 19), (3.2, 1.7, 28.9, 15.1), (10.5, 4.25, 14.5, 9.75), (4, 2, 28.3, 17.9), (7, 5, 15.4, 9.2)],
+)
 @pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True), (True, True)])
 def test_image_equals_the_slow_filter(dtype, channels, box, flips):
     image = np.random.default_rng(1).integers(0, 256, (19, 31, channels)).astype(dtype)
-    expected = slow_bilinear(image, box, (9, 13))
+    expected = slow_bilinear(*cut_out(image, box), (9, 13))
     expected = expected[:, ::-1] if flips[0] else expected
     expected = expected[::-1] if flips[1] else expected
     got = Crop(box, (9, 13), *flips).image(image)
@@ -77,12 +90,14 @@ def test_image_that_sticks_out_repeats_its_border_under_the_filter(box, flip, si
     expected = expected[:, ::-1] if flip else expected
     inside = Crop(box, size, flip).mask(np.zeros((20, 20), np.uint8), 255) == 0
     got = Crop(box, size, flip).image(image)
-    # The filter's tails over the repeated border are cut to the part that the outermost pixels need.
+    # The filter's tails over the repeated border are cut to the part that the outermost pixels need, and at the box.
     reach = max((box[2] - box[0]) / size[1], (box[3] - box[1]) / size[0], 1)
     left, top, right, bottom = box
     x = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
     y = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]
-    inner = ((x > reach) & (x < 20 - reach))[None, :] & ((y > reach) & (y < 20 - reach))[:, None]
+    across = (x > max(0, left) + reach) & (x < min(20, right) - reach)
+    down = (y > max(0, top) + reach) & (y < min(20, bottom) - reach)
+    inner = across[None, :] & down[:, None]
     inner = inner[:, ::-1] if flip else inner
     assert inner.any()
     assert (inside | ~inner).all()
@@ -133,3 +148,29 @@ def test_the_source_is_not_changed():
     crop.mask(mask, 255)
     assert (image == before).all()
     assert (mask == 0).all()
+
+
+@given(st.integers(1, 40), st.floats(0.5, 60), st.integers(1, 24), st.integers(0, 10**6), st.integers(-1, 39))
+def test_starts_lie_on_whole_pixels_of_the_source_or_of_the_result(source, box, size, seed, pixel):
+    pixel = pixel if 0 <= pixel < source and box >= 1 else None
+    start = draw_start(source, box, size, pixel, np.random.default_rng(seed))
+    assert min(0, source - box) <= start <= max(0, source - box)
+    if pixel is not None:
+        assert start <= pixel + 0.5 <= start + box
+    elif start >= 0:
+        assert start == round(start)
+    else:
+        before = -start / (box / size)
+        assert abs(before - round(before)) < 1e-6
+        axis = Axis.of(start, start + box, size, source)
+        assert axis.length == 0 or axis.starts_whole
+
+
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_torch_and_pillow_give_the_same_within_rounding(channels, flips):
+    image = np.random.default_rng(6).integers(0, 256, (40, 50, channels), np.uint8)
+    for box, size in (((3, 4, 37.7, 38.9), (24, 28)), ((5, 6, 21.5, 20.25), (24, 32)), ((0, 0, 50, 40), (13, 9))):
+        quick = Crop(box, size, *flips).image(image).astype(int)
+        slow = Crop(box, size, *flips).image(image.astype(np.float32))  # floats go through Pillow
+        assert np.abs(quick - slow).max() <= 1.01

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from segkit._resample import nearest_index, per_channel
+from segkit._resample import nearest_index
+from segkit.transforms._resize import Axis, resized
 
 __all__ = ["Crop", "mean_color"]
 
@@ -35,18 +35,16 @@ class Crop:
         return self.image(image), self.mask(mask, padding)
 
     def image(self, image: Array) -> Array:
-        """Bilinear, antialiased where it shrinks: ``(H, W, C)`` to ``(h, w, C)``, plane after plane in memory."""
+        """``(H, W, C)`` to ``(h, w, C)``, plane after plane in memory: bilinear, antialiased where it shrinks.
+
+        Pixels that lie outside the box count for nothing, as if it had been cut out before.
+        """
         left, top, right, bottom = self.box
-        rows = _Axis.of(top, bottom, self.size[0], image.shape[0])
-        columns = _Axis.of(left, right, self.size[1], image.shape[1])
+        rows = Axis.of(top, bottom, self.size[0], image.shape[0])
+        columns = Axis.of(left, right, self.size[1], image.shape[1])
         if rows.length == 0 or columns.length == 0:
             return self._padding(image)
-        region = image[rows.low : rows.high, columns.low : columns.high]
-        if any((*rows.edge, *columns.edge)):
-            region = np.pad(region, (rows.edge, columns.edge, (0, 0)), mode="edge")
-
-        box, size = (columns.start, rows.start, columns.stop, rows.stop), (columns.length, rows.length)
-        inside = per_channel(lambda channel: channel.resize(size, Image.Resampling.BILINEAR, box=box), region)
+        inside = resized(image, rows, columns)
         inside = inside[:: -1 if self.vertical_flip else 1, :: -1 if self.flip else 1]
         # A copy in any case: of one row, what goes backwards is contiguous to numpy, and nothing to torch.
         inside = np.array(inside.transpose(2, 0, 1), order="C").transpose(1, 2, 0)
@@ -76,39 +74,6 @@ class Crop:
         if _sticks_out(columns, width):
             result[..., (columns < 0) | (columns >= width)] = padding
         return result
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of a crop: the part of the result that the source covers, and the part of the source that it needs."""
-
-    first: int  # the first result pixel with its centre inside the source
-    length: int  # how many there are
-    low: int  # the slice of the source that is read
-    high: int
-    edge: tuple[int, int]  # pixels that the slice is widened by, repeating its border
-    start: float  # the box of those pixels, in the widened slice
-    stop: float
-
-    @classmethod
-    def of(cls, start: float, stop: float, size: int, source: int) -> _Axis:
-        index = nearest_index(size, start, stop)
-        inside = np.flatnonzero((index >= 0) & (index < source))
-        if not inside.size:
-            return cls(0, 0, 0, 0, (0, 0), 0, 0)
-        scale = (stop - start) / size
-        first, length = int(inside[0]), int(inside.size)
-        start, stop = start + first * scale, start + (first + length) * scale
-        reach = max(scale, 1) + 1  # the filter's, and one for rounding
-        low, high = max(0, math.floor(start - reach)), min(source, math.ceil(stop + reach))
-        # The centres lie inside, the borders of the outermost pixels may not.
-        edge = (max(0, math.ceil(-start)), max(0, math.ceil(stop - source)))
-        offset = low - edge[0]
-        return cls(first, length, low, high, edge, start - offset, min(stop - offset, edge[0] + high - low + edge[1]))
-
-    def place(self, size: int, flip: bool) -> slice:
-        first = size - self.first - self.length if flip else self.first
-        return slice(first, first + self.length)
 
 
 def _sticks_out(index: NDArray[np.intp], length: int) -> bool:

@@ -13,12 +13,19 @@ __all__ = ["draw_bend", "draw_factor", "draw_pixel", "draw_start", "uniform"]
 Pixel = tuple[int, int] | tuple[None, None]
 
 
-def draw_start(source: int, box: float, pixel: int | None, rng: np.random.Generator) -> float:
-    """Where a box starts: inside the source if it fits, else around it, and over the pixel if there is one."""
+def draw_start(source: int, box: float, size: int, pixel: int | None, rng: np.random.Generator) -> float:
+    """Where a box that becomes ``size`` pixels starts: inside the source if it fits, else around it.
+
+    It lies over the pixel if there is one, and starts on a whole pixel of the source, or so many whole pixels of the
+    result before it: resampling is then quick. A range without such a place keeps the fraction.
+    """
     low, high = min(0.0, source - box), max(0.0, source - box)
     if pixel is not None:
         low, high = max(low, pixel + 0.5 - box), min(high, pixel + 0.5)
-    return uniform(low, high, rng)
+    drawn = uniform(low, high, rng)
+    step = 1.0 if drawn >= 0 else box / size
+    near = (step * whole for whole in (round(drawn / step), math.floor(drawn / step), math.ceil(drawn / step)))
+    return next((start for start in near if low <= start <= high), drawn)
 
 
 def draw_pixel(mask: NDArray[Any], ignore_index: int, rng: np.random.Generator, *, target: int | None = None) -> Pixel:

@@ -138,7 +138,8 @@ class Augment:
         box_height, box_width = self.size[0] / (zoom / stretch), self.size[1] / (zoom * stretch)
         focused = rng.random() < self.focus or target is not None
         row, column = draw_pixel(mask, self.ignore_index, rng, target=target) if focused else (None, None)
-        left, top = draw_start(width, box_width, column, rng), draw_start(height, box_height, row, rng)
+        left = draw_start(width, box_width, self.size[1], column, rng)
+        top = draw_start(height, box_height, self.size[0], row, rng)
         crop = Crop(
             (left, top, left + box_width, top + box_height),
             self.size,
