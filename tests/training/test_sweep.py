@@ -68,7 +68,8 @@ def test_each_run_is_what_the_trainer_does_alone_or_beside_others(squares: Any, 
     assert len(lines) == 5
     kept = json.loads(result.to_json(tmp_path / "sweep.json").read_text())
     assert kept["rows"][0]["mean"] == result.best.mean
-    assert "adam 0.001, which the Trainer does by itself" in str(result) or "adam 0.001 is what" in str(result)
+    own = "the Trainer's own optimizer and lr"
+    assert f"It is {own}." in str(result) or f"adam 0.001, {own}, is number 2 of 2: " in str(result)
 
 
 class Interrupt(Hook):

@@ -218,13 +218,14 @@ class SweepResult:
     def _on_default(self, against: Mapping[str, Difference]) -> list[str]:
         """Where the values stand that `Trainer` has by itself."""
         for place, row in enumerate(self.complete, start=1):
+            own = f"the Trainer's own {' and '.join(name for name in row.settings if name != 'model')}"
             if row.is_default and place == 1:
-                return [f"{row.name} is what the Trainer does by itself."]
+                return [f"It is {own}."]
             if row.is_default:
                 pair = against[row.name]
                 told = "more than the seeds do" if pair.told_apart else "which the seeds alone can do"
                 return [
-                    f"{row.name}, which the Trainer does by itself, is number {place} of {len(self.complete)}: "
+                    f"{row.name}, {own}, is number {place} of {len(self.complete)}: "
                     f"{pair.difference:.3f} below the best, {told}."
                 ]
         return []
