@@ -17,6 +17,7 @@ from segkit import Labels, Trainer, UNet, load, miou
 from segkit.datasets import Subset
 from segkit.errors import ConfigError, DataError, InputError, MissingFileError, ShapeError, TrainingError
 from segkit.training import History, TrainConfig
+from segkit.training.distributed import Ranks
 from segkit.training.hooks import Hook, Step
 from segkit.training.loader import Loader
 
@@ -402,3 +403,17 @@ def test_not_a_model() -> None:
 def test_config_is_plain_values() -> None:
     config = TrainConfig(size=(3, 4), augment="light")
     assert json.loads(json.dumps(config.to_dict()))["size"] == [3, 4]
+
+
+def test_a_run_of_another_number_of_processes_is_not_gone_on_with(
+    squares: Any, small_unet: Callable[[], UNet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps and batches are counted by that number."""
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "workers": 0, "out": tmp_path}
+    Trainer(small_unet(), **options).fit(squares(4))
+    monkeypatch.setattr(Ranks, "gather", lambda self, rows: [rows])
+    for name in ("share_", "wait"):
+        monkeypatch.setattr(Ranks, name, lambda self, *tensors: None)
+    monkeypatch.setattr("segkit.training.trainer.ranks", lambda: Ranks(0, 2))
+    with pytest.raises(ConfigError, match="number of processes was 1 and is 2"):
+        Trainer(small_unet(), **{**options, "epochs": 2}).fit(squares(4), resume=True)

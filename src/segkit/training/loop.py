@@ -86,7 +86,7 @@ class Run:
         self.model, self.loss, self.train, self.val = model, loss, train, val
         self.config, self.device, self.history, self.out = config, device, history, out
         self.halted: str | None = None
-        self._crop, self._group, self._save_due = crop, group, False
+        self._crop, self._group, self._save_due, self._stopped = crop, group, False, False
         self._call = call
         self._stages = stages_of(model, config.freeze, config.unfreeze)
         # What never learns has no place in the optimiser; what learns later has one from the start.
@@ -148,7 +148,7 @@ class Run:
         try:
             self._call("fit_start")
             self._train(stop)
-            self._leave(stop)
+            self._leave()
         except BaseException as error:
             self._call("exception", error)
             raise
@@ -186,19 +186,20 @@ class Run:
         if self.config.on_nan == "rollback":
             self._safe = self._pack()
         with RunBar(done=self.progress, epochs=self.config.epochs, silent=not self._group.is_main) as bar:
-            while not self.state.finished and stop.received is None:
+            self._agree(stop)
+            while not self.state.finished and not self._stopped:
                 self._freeze()
                 try:
                     self._train_epoch(stop, bar)
                 except NotFiniteError as error:
                     self._roll_back(error)
                     continue
-                if stop.received is None:
+                if not self._stopped:
                     self._end_epoch(bar, stop)
 
-    def _leave(self, stop: StopSignals) -> None:
+    def _leave(self) -> None:
         """Put the weights into the model that it is to keep."""
-        if stop.received is not None:
+        if self._stopped:
             self.best_result = None  # the weights are the present ones
             self.save()
         elif self._best is not None:
@@ -246,7 +247,7 @@ class Run:
             self._count(len(several))
             self._tell(bar)
             self._agree(stop)
-            if stop.received is not None or self.halted is not None or self.progress >= 1:
+            if self._stopped or self.halted is not None or self.progress >= 1:
                 break
             if self._save_due:
                 self._hear(self.stepper.settle())
@@ -254,7 +255,10 @@ class Run:
         self._hear(self.stepper.settle())
 
     def _agree(self, stop: StopSignals) -> None:
-        """Let all processes know what one of them does: of a signal or a stop, or of the first one's clock."""
+        """Let all processes know what one of them does: of a signal or a stop, or of the first one's clock.
+
+        Between two agreements a signal changes nothing: processes that took different ways would wait for each other.
+        """
         main = self._group.is_main
         signal, halted, seconds, due = self._group.most(
             [
@@ -265,6 +269,7 @@ class Run:
             ]
         )
         stop.received = stop.received or (int(signal) or None)
+        self._stopped = bool(signal)
         if halted and self.halted is None:
             self.halted = "the first process was asked to"
         self.state.seconds = seconds
@@ -469,7 +474,7 @@ class Run:
             "run": dataclasses.asdict(self.state),
             "config": self.config.to_dict(),
             "subject": self._subject(),
-            "machine": machine(self.device, self._group),
+            "machine": machine(self.device),
             "history": self.history.to_dict(),
         }
         return tensors, plain
@@ -489,7 +494,7 @@ class Run:
         self._unpack(tensors, plain)
         for problem in problems:
             self.history.note(f"resumed from step {self.state.steps}: {problem}")
-        for name, value in machine(self.device, self._group).items():
+        for name, value in machine(self.device).items():
             before = plain["machine"].get(name)
             if before is not None and before != value:
                 self.history.note(f"resumed with another {name} ({before}, then {value}): not bit-equal")
@@ -507,7 +512,12 @@ class Run:
     def _subject(self) -> dict[str, Any]:
         """What a run is about: a resume with another one would be another run."""
         assert self.model.labels is not None
-        return {"model": self.model.config, "labels": self.model.labels.to_dict(), **self.train.subject()}
+        return {
+            "model": self.model.config,
+            "labels": self.model.labels.to_dict(),
+            "number of processes": self._group.size,  # steps and batches are counted by it
+            **self.train.subject(),
+        }
 
 
 def _or_none(value: float) -> float | None:

@@ -92,12 +92,11 @@ class Parts:
         return found
 
 
-def machine(device: Device, group: Ranks) -> dict[str, Any]:
+def machine(device: Device) -> dict[str, Any]:
     """What may change, at the price of the last bits."""
     return {
         "precision": device.precision,
         "intra-op threads": torch.get_num_threads(),
-        "number of processes": group.size,
         "torch": torch.__version__,
         "segkit": __version__,
     }

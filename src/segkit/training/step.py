@@ -326,7 +326,10 @@ class Stepper:
         if self._grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip)
         self.scaler.step(self.optimizer)
+        before = self.scaler.get_scale() if self.scaler.is_enabled() else 0.0
         self.scaler.update()
+        if self.scaler.is_enabled():
+            self.moved = self.scaler.get_scale() >= before  # it shrinks after a step that was withheld
 
     def _update_withheld(self, value: Tensor, total: Tensor, indices: list[int], lr: float) -> None:
         """The same without waiting: the device withholds the update where something is not finite."""

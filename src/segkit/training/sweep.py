@@ -235,10 +235,13 @@ class _Sweep:
         return None
 
     def _run_here(self, stop: StopSignals) -> None:
-        while planned := self._next():
+        def stopped() -> bool:
+            return stop.received is not None
+
+        while not stopped() and (planned := self._next()):
             trial = self.study.begin(*planned)
             outcome = attempt(self._task(*planned), functools.partial(self._report, planned, trial))
-            if stop.received is not None:  # the run has ended before its time
+            if stopped():  # the run has ended before its time
                 return
             self._end(planned, trial, outcome)
 
