@@ -242,7 +242,8 @@ class Loader:
     ) -> None:
         self.dataset = dataset
         self.labels = labels
-        self.rank, self.size = share
+        self.rank: int = share[0]
+        self.size: int = share[1]
         self.batch_size: int = max(1, min(batch_size, len(dataset) // self.size))
         self.seed = seed
         self.maker: SampleMaker = SampleMaker(

@@ -64,9 +64,9 @@ class NotFiniteError(ArithmeticError):
         super().__init__(f"the {what} is not finite")
         self.what = what
         self.value = value
-        self.indices = list(indices)
+        self.indices: list[int] = list(indices)
         self.lr = lr
-        self.late = norms is not None
+        self.late: bool = norms is not None
         self.norms = norms
 
 
