@@ -301,7 +301,9 @@ class Run:
         """Show the step that was just counted."""
         state = self.state
         speed = state.batch * self.train.batch_size / state.epoch_seconds
-        bar.update(done=self.progress, epoch=state.epoch, loss=self._loss, images_per_second=speed)
+        if bar.due:
+            shares = {"done": self.progress, "epoch_done": state.batch / self.train.batches_per_epoch}
+            bar.update(**shares, epoch=state.epoch, loss=self._loss, images_per_second=speed)
         rate = self.optimizer.param_groups[0]["lr"]
         self._call("step_end", Step(state.steps, state.epoch + 1, self._loss, rate, speed))
 
@@ -352,7 +354,7 @@ class Run:
             self.history.note("the run was ended or paced by `minutes`, so its steps depend on the machine's speed")
         self._note_waiting()
         self.history.rows.append(self._row(result))
-        bar.end_epoch(self.history.rows[-1])
+        bar.end_epoch(self.history.rows[-1], done=self.progress)
         self._call("epoch_end", self.history.rows[-1])
         self._agree(stop)
         if self.halted is not None:
